@@ -1,0 +1,77 @@
+"""Every error that Tidemill raises on purpose. The docstring of a class is its message when none is given.
+
+TidemillError
+├── InvalidInput          what was handed in is wrong: says what, where, and what would be right
+│   ├── SiteFileError     a mistake in a site file, with file and line
+│   ├── PipelineMismatch  a chain of apps whose outputs and inputs do not fit
+│   └── UnknownIds        ids that name nothing; none of the rest was done
+├── NotFound              the thing named does not exist
+├── Conflict              the thing is in a state that forbids this
+├── AppRefused            an app could not be registered or read
+├── AddressForbidden      a URL leads to a host or network that the site does not allow
+├── DatabaseUnavailable   PostgreSQL cannot be reached
+│   └── EmbeddedServerError
+└── StorageError          the object store failed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TidemillError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.hint = hint
+        super().__init__(self.message if hint is None else f"{self.message}\n{hint}")
+
+
+class InvalidInput(TidemillError):
+    """What was handed in is not valid."""
+
+
+class SiteFileError(InvalidInput):
+    """The site file has a mistake."""
+
+
+class PipelineMismatch(InvalidInput):
+    """The apps of this pipeline do not fit together."""
+
+
+class UnknownIds(InvalidInput):
+    """Some ids are not known here."""
+
+    def __init__(self, ids: Sequence[str], what: str = "items") -> None:
+        self.ids = list(ids)
+        shown = ", ".join(self.ids[:10]) + (f" and {len(self.ids) - 10} more" if len(self.ids) > 10 else "")
+        super().__init__(f"{len(self.ids)} unknown {what}: {shown}", hint="Nothing was changed.")
+
+
+class NotFound(TidemillError):
+    """There is no such thing here."""
+
+
+class Conflict(TidemillError):
+    """The present state does not allow this."""
+
+
+class AppRefused(TidemillError):
+    """The app did not answer as an app should."""
+
+
+class AddressForbidden(TidemillError):
+    """This address is not allowed by the site's settings."""
+
+
+class DatabaseUnavailable(TidemillError):
+    """The database cannot be reached."""
+
+
+class EmbeddedServerError(DatabaseUnavailable):
+    """The embedded PostgreSQL server did not start."""
+
+
+class StorageError(TidemillError):
+    """The object store did not do what was asked."""

@@ -1,0 +1,1 @@
+"""Where steps run: one file per engine, one contract (see `contract.py`)."""
