@@ -1,0 +1,107 @@
+"""One door to PostgreSQL: sessions for models, plain psycopg connections for what moves sets or listens.
+
+Nothing else in Tidemill catches `psycopg.Error`; here it becomes one of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from tidemill.db.queries import sql
+from tidemill.errors import Conflict, DatabaseUnavailable, TidemillError
+
+Row = dict[str, Any]
+Address = Callable[[], Awaitable[str]]
+"""Tells where the database is now; an embedded server may have come up elsewhere."""
+
+GENERIC_PLANS = "-c plan_cache_mode=force_generic_plan -c timezone=UTC -c jit=off"
+"""The hot statements are planned once per connection: with sets as one parameter a custom plan is never better."""
+
+
+class Database:
+    """A PostgreSQL database, reached through `address`."""
+
+    def __init__(self, address: Address, *, pool_size: int = 5) -> None:
+        self._address = address
+        self._engine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=self._connect_plain,
+            pool_size=pool_size,
+            max_overflow=20,
+            pool_pre_ping=True,
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    async def _connect_plain(self) -> psycopg.AsyncConnection[Any]:
+        with translated():
+            return await psycopg.AsyncConnection.connect(await self._address(), options="-c timezone=UTC -c jit=off")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncSession]:
+        """A session in a transaction: commits at the end, rolls back on an error."""
+        with translated():
+            async with self._sessions.begin() as session:
+                yield session
+
+    async def connect(self) -> psycopg.AsyncConnection[Row]:
+        """A connection of one's own, in autocommit, for a worker's exchange or to listen on."""
+        with translated():
+            return await psycopg.AsyncConnection.connect(
+                await self._address(),
+                autocommit=True,
+                row_factory=dict_row,
+                options=GENERIC_PLANS,
+                prepare_threshold=1,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+            )
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+async def fetch(session: AsyncSession, name: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+    """Run a named statement (`tasks.claim`) in the session's transaction; its rows as dicts, in order."""
+    connection = await session.connection()
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(raw, psycopg.AsyncConnection)
+    with translated():
+        async with raw.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(sql(name).encode(), params or {})
+            return await cursor.fetchall() if cursor.description else []
+
+
+async def fetch_one(session: AsyncSession, name: str, params: Mapping[str, Any] | None = None) -> Row | None:
+    """The first row of a named statement, or None."""
+    rows: Sequence[Row] = await fetch(session, name, params)
+    return rows[0] if rows else None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The one place where driver errors become ours."""
+    try:
+        yield
+    except TidemillError:
+        raise
+    except (psycopg.Error, DBAPIError, OSError) as error:
+        raise _ours(error) from error
+
+
+def _ours(error: Exception) -> Exception:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, TidemillError):
+        return cause
+    if isinstance(cause, psycopg.errors.UniqueViolation):
+        return Conflict(cause.diag.message_detail or str(cause))
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | OSError):
+        return DatabaseUnavailable(f"The database cannot be reached: {str(cause).strip()}")
+    return error

@@ -1,0 +1,87 @@
+"""Sources, their files, the items that files belong to, and projects."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tidemill.db.models.base import Base, Json, Key, Now
+
+
+class Source(Base):
+    """Where original files lie. `layout` holds its rules as the site file has them."""
+
+    __tablename__ = "source"
+
+    id: Mapped[Key]
+    name: Mapped[str] = mapped_column(unique=True)
+    url: Mapped[str]
+    layout: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    synced_at: Mapped[dt.datetime | None]
+
+
+class File(Base):
+    """One original file as last seen in its source."""
+
+    __tablename__ = "file"
+    __table_args__ = (UniqueConstraint("source_id", "key"), CheckConstraint("size >= 0", name="size"))
+
+    id: Mapped[Key]
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id", ondelete="CASCADE"))
+    key: Mapped[str]
+    size: Mapped[int]
+    etag: Mapped[str] = mapped_column(server_default="")
+    modified_at: Mapped[dt.datetime | None]
+    attributes: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    seen_at: Mapped[Now]
+
+
+class Project(Base):
+    """A set of items with metadata of its own."""
+
+    __tablename__ = "project"
+
+    id: Mapped[Key]
+    name: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str] = mapped_column(server_default="")
+    details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
+    locked: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[Now]
+
+
+class Item(Base):
+    """The unit of processing. `revision` counts its changes."""
+
+    __tablename__ = "item"
+    __table_args__ = (
+        Index("item_name_prefix_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
+        Index("item_status_idx", "status", "id"),
+    )
+
+    id: Mapped[Key]
+    name: Mapped[str] = mapped_column(unique=True)
+    status: Mapped[str] = mapped_column(server_default="good")
+    details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[Now]
+    updated_at: Mapped[Now]
+
+
+class ProjectItem(Base):
+    """Which items stand in a project; an item may stand in several."""
+
+    __tablename__ = "project_item"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class ItemFile(Base):
+    """Which files belong to an item; a file may belong to several."""
+
+    __tablename__ = "item_file"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("file.id", ondelete="CASCADE"), primary_key=True, index=True)

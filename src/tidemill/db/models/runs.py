@@ -1,0 +1,210 @@
+"""Batches, runs, tasks, attempts, documents, workers, and the change feed."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Text
+
+from tidemill.db.models.base import Base, Json, Key, Now, Xid8, one_of
+from tidemill.domain.states import FINAL, IN_HAND, Outcome, RunState, TaskState
+
+_final = one_of("state", [s for s in TaskState if s in FINAL])
+_in_hand = one_of("state", [s for s in TaskState if s in IN_HAND])
+
+HOT = {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"}
+"""The task table's rows change several times each: room on the page, and vacuum early."""
+
+
+class Batch(Base):
+    """A named set of items. `made_from` says how: a project, a search, ids, or other batches."""
+
+    __tablename__ = "batch"
+
+    id: Mapped[Key]
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str] = mapped_column(server_default="")
+    pipeline_id: Mapped[int | None] = mapped_column(ForeignKey("pipeline.id", ondelete="SET NULL"))
+    """The pipeline that this batch is meant for, where it has one."""
+    made_from: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[Now]
+
+
+class BatchItem(Base):
+    """The items of a batch, in order."""
+
+    __tablename__ = "batch_item"
+    __table_args__ = (UniqueConstraint("batch_id", "item_id"),)
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+
+
+class Run(Base):
+    """One start of a batch through one version of a pipeline."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint(one_of("state", RunState), name="state"),
+        CheckConstraint("(finished_at is not null) = (state <> 'active')", name="finished"),
+        Index("run_active_idx", "id", postgresql_where=text("state = 'active'")),
+    )
+
+    id: Mapped[Key]
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), index=True)
+    pipeline_version_id: Mapped[int] = mapped_column(ForeignKey("pipeline_version.id"))
+    state: Mapped[str] = mapped_column(server_default="active")
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    priority: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Higher goes first."""
+    reuse: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether the output of an earlier attempt with the same input, app version and parameters is taken."""
+    steps: Mapped[int] = mapped_column(SmallInteger)
+    total: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[Now]
+    finished_at: Mapped[dt.datetime | None]
+
+
+class Document(Base):
+    """What a step put out, addressed by its SHA-256. `body` in the row, or `location` in the object store."""
+
+    __tablename__ = "document"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(body, location) = 1", name="one_place"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+    )
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    size: Mapped[int]
+    body: Mapped[str | None]
+    location: Mapped[str | None]
+    created_at: Mapped[Now]
+
+
+class Worker(Base):
+    """A process that claims tasks."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[Key]
+    hostname: Mapped[str]
+    pid: Mapped[int] = mapped_column(Integer)
+    slots: Mapped[int] = mapped_column(Integer)
+    kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    started_at: Mapped[Now]
+    seen_at: Mapped[Now]
+    stopped_at: Mapped[dt.datetime | None]
+
+
+class Task(Base):
+    """One item in one run: a cursor at a step, with its state.
+
+    `document` is the newest document: the input of the step at the cursor, or the final output of a task that is done.
+    """
+
+    __tablename__ = "task"
+    __table_args__ = (
+        UniqueConstraint("run_id", "position"),
+        CheckConstraint(one_of("state", TaskState), name="state"),
+        CheckConstraint(f"(finished_at is not null) = ({_final})", name="finished"),
+        CheckConstraint(f"(lease_until is not null) = ({_in_hand})", name="lease"),
+        CheckConstraint(f"(worker_id is not null) = ({_in_hand})", name="worker"),
+        CheckConstraint("handle is null or state = 'submitted'", name="handle"),
+        Index("task_waiting_idx", "run_id", "step", "due_at", "id", postgresql_where=text("state = 'waiting'")),
+        Index("task_in_hand_idx", "run_id", "step", postgresql_where=text(_in_hand)),
+        Index("task_item_id_idx", "item_id"),
+        {"postgresql_with": HOT},
+    )
+
+    id: Mapped[Key]
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"))
+    position: Mapped[int] = mapped_column(Integer)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    step: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    fence: Mapped[int] = mapped_column(Integer, server_default="0")
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Tries used up at the step at the cursor."""
+    fresh: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Set by a re-run: earlier outputs are not used again."""
+    document: Mapped[bytes] = mapped_column(LargeBinary)
+    due_at: Mapped[Now]
+    started_at: Mapped[dt.datetime | None]
+    lease_until: Mapped[dt.datetime | None]
+    worker_id: Mapped[int | None]
+    handle: Mapped[Json | None]
+    progress: Mapped[float | None] = mapped_column(REAL)
+    reason: Mapped[str | None]
+    """Why it waits or failed, in words."""
+    finished_at: Mapped[dt.datetime | None]
+
+
+class Attempt(Base):
+    """One try at one step of one task: the provenance record. Its key is the task and the fence of the claim."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        CheckConstraint(one_of("outcome", Outcome), name="outcome"),
+        CheckConstraint("(outcome = 'done') <= (output is not null)", name="output"),
+        Index(
+            "attempt_reuse_idx",
+            "input",
+            "app_version_id",
+            postgresql_where=text("outcome = 'done' and origin_task_id is null"),
+        ),
+    )
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"), primary_key=True)
+    fence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    step: Mapped[int] = mapped_column(SmallInteger)
+    app_version_id: Mapped[int] = mapped_column(BigInteger)
+    parameters: Mapped[Json]
+    outcome: Mapped[str]
+    worker_id: Mapped[int | None]
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[Now]
+    input: Mapped[bytes] = mapped_column(LargeBinary)
+    output: Mapped[bytes | None] = mapped_column(LargeBinary)
+    error: Mapped[str | None]
+    log: Mapped[str] = mapped_column(server_default="")
+    app_said: Mapped[str] = mapped_column(server_default="")
+    """The version that the app reported in its answer, where it did."""
+    origin_task_id: Mapped[int | None]
+    """Set where the output of an earlier attempt was used again: that attempt's key."""
+    origin_fence: Mapped[int | None] = mapped_column(Integer)
+    superseded_at: Mapped[dt.datetime | None]
+
+
+class Change(Base):
+    """One entry of the change feed. Its position is (xid, id): see `feed/`."""
+
+    __tablename__ = "change"
+
+    xid: Mapped[int] = mapped_column(Xid8, primary_key=True, server_default=func.pg_current_xact_id())
+    id: Mapped[int] = mapped_column(BigInteger, Identity(cache=200), primary_key=True)
+    kind: Mapped[str]
+    """`task`, `run`, `app`, `item`."""
+    run_id: Mapped[int | None]
+    task_id: Mapped[int | None]
+    item_id: Mapped[int | None]
+    position: Mapped[int | None] = mapped_column(Integer)
+    step: Mapped[int | None] = mapped_column(SmallInteger)
+    state: Mapped[str | None]
+    at: Mapped[Now]

@@ -1,0 +1,264 @@
+-- Statements that start runs, steer them, and look at them.
+
+-- entrants: the items of a batch from position :after on, with their files, for the source documents of a run.
+select b.position, i.id, i.name, i.status, i.metadata,
+       coalesce((
+           select json_agg(json_build_object('source', s.url, 'key', f.key, 'size', f.size, 'etag', f.etag,
+                                             'attributes', f.attributes) order by s.name, f.key)
+           from item_file x join file f on f.id = x.file_id join source s on s.id = f.source_id
+           where x.item_id = i.id
+       ), '[]') as files
+from batch_item b
+join item i on i.id = b.item_id
+where b.batch_id = %(batch)s and b.position > %(after)s
+  and not (%(only_not_done)s and exists (
+      select from task t join run r on r.id = t.run_id
+      join pipeline_version v on v.id = r.pipeline_version_id
+      where t.item_id = i.id and t.state in ('done', 'waiting', 'running', 'submitted') and v.pipeline_id = %(pipeline)s))
+order by b.position
+limit %(n)s;
+
+-- enter: put items into a run, each with its source document, as waiting tasks.
+with entrant as materialized (
+    select * from json_to_recordset(%(entrants)s::json) as e(position int, item bigint, sha256 text, size bigint, body text,
+                                                             location text)
+),
+stored as (
+    insert into document (sha256, size, body, location)
+    select distinct on (sha256) decode(sha256, 'hex'), size, body, location from entrant
+    on conflict do nothing
+),
+entered as (
+    insert into task (run_id, position, item_id, document)
+    select %(run)s, position, item, decode(sha256, 'hex') from entrant order by position
+)
+update run set total = total + (select count(*) from entrant) where id = %(run)s;
+
+-- steer: pause, resume or reprioritise a run that is still active.
+with steered as (
+    update run set paused = coalesce(%(paused)s, paused), priority = coalesce(%(priority)s, priority)
+    where id = %(run)s and state = 'active'
+    returning id, paused
+),
+noted as (
+    insert into change (kind, run_id, state) select 'run', id, case when paused then 'paused' else 'active' end from steered
+)
+select id from steered;
+
+-- cancel: the tasks of a run that are not final become cancelled; the run with them unless only some were named.
+with doomed as materialized (
+    select t.id, t.fence, t.state, t.worker_id, t.started_at, t.document, t.step, s.parameters, a.version_id
+    from task t
+    join run r on r.id = t.run_id
+    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
+    join app a on a.id = s.app_id
+    where t.run_id = %(run)s and t.state in ('waiting', 'running', 'submitted')
+      and (%(tasks)s::bigint[] is null or t.id = any(%(tasks)s))
+    order by t.id for no key update of t
+),
+moved as (
+    update task t
+    set state = 'cancelled', finished_at = now(), lease_until = null, worker_id = null, handle = null, progress = null,
+        started_at = null, reason = %(reason)s
+    from doomed d where t.id = d.id
+    returning t.id, t.run_id, t.item_id, t.position, t.step
+),
+tried as (
+    insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, error)
+    select id, fence, step, version_id, parameters, 'cancelled', worker_id, started_at, document, %(reason)s
+    from doomed where state in ('running', 'submitted')
+    on conflict (task_id, fence) do nothing
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'cancelled' from moved
+)
+select count(*) as tasks from moved;
+
+-- end: a cancelled run with nothing left in hand.
+with ended as (
+    update run set state = 'cancelled', finished_at = now(), paused = false where id = %(run)s and state = 'active' returning id
+),
+noted as (
+    insert into change (kind, run_id, state) select 'run', id, 'cancelled' from ended
+)
+select id from ended;
+
+-- reopen: take the run's row first, so that nobody closes it while tasks become due again.
+with reopened as (
+    update run set state = 'active', finished_at = null where id = %(run)s returning id
+),
+noted as (
+    insert into change (kind, run_id, state) select 'run', id, 'active' from reopened
+)
+select id from reopened;
+
+-- matching: the tasks of a run that a filter names. Every part is optional.
+select t.id from task t join item i on i.id = t.item_id
+where t.run_id = %(run)s
+  and (%(tasks)s::bigint[] is null or t.id = any(%(tasks)s))
+  and (%(states)s::text[] is null or t.state = any(%(states)s))
+  and (%(step)s::int is null or t.step = %(step)s)
+  and (%(items)s::text[] is null or i.name = any(%(items)s))
+  and (%(reason)s::text is null or t.reason ilike '%%' || %(reason)s || '%%')
+order by t.position;
+
+-- retry: failed or cancelled tasks among :tasks are due again, at the step where they stopped.
+with again as materialized (
+    select id from task where run_id = %(run)s and id = any(%(tasks)s) and state in ('failed', 'cancelled')
+    order by id for no key update
+),
+moved as (
+    update task t set state = 'waiting', tries = 0, due_at = now(), finished_at = null, reason = null
+    from again where t.id = again.id
+    returning t.id, t.run_id, t.item_id, t.position, t.step
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'waiting' from moved
+)
+select id from moved;
+
+-- rerun_preview: how many tasks and finished steps a re-run from :step would touch, and what it would leave alone.
+select count(*) filter (where reached and not busy) as tasks,
+       count(*) filter (where reached and busy) as busy,
+       count(*) filter (where not reached) as not_reached,
+       coalesce(sum(steps) filter (where reached and not busy), 0)::bigint as steps
+from (
+    select t.state in ('running', 'submitted') as busy,
+           t.step > %(step)s or (t.step = %(step)s and (t.fence > 0)) as reached,
+           (select count(*) from attempt a where a.task_id = t.id and a.step >= %(step)s and a.outcome = 'done'
+              and a.superseded_at is null) as steps
+    from task t where t.run_id = %(run)s and t.id = any(%(tasks)s)
+) seen;
+
+-- rerun: put tasks back at :step with the input that the step had; attempts from there on are superseded, not erased.
+with again as materialized (
+    select t.id from task t
+    where t.run_id = %(run)s and t.id = any(%(tasks)s) and t.state not in ('running', 'submitted')
+      and (t.step > %(step)s or (t.step = %(step)s and t.fence > 0))
+    order by t.id for no key update
+),
+start as materialized (
+    select distinct on (a.task_id) a.task_id, a.input
+    from attempt a join again on again.id = a.task_id
+    where a.step = %(step)s and a.superseded_at is null
+    order by a.task_id, a.fence desc
+),
+superseded as (
+    update attempt a set superseded_at = now()
+    from start where a.task_id = start.task_id and a.step >= %(step)s and a.superseded_at is null
+),
+moved as (
+    update task t
+    set state = 'waiting', step = %(step)s, document = start.input, tries = 0, fresh = %(fresh)s, due_at = now(),
+        finished_at = null, reason = null
+    from start where t.id = start.task_id
+    returning t.id, t.run_id, t.item_id, t.position, t.step
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'waiting' from moved
+)
+select id from moved;
+
+-- promote: apply a late result by a person's decision, if the task still stands at that step with that input.
+with late as materialized (
+    select a.*, t.run_id, t.item_id, t.position, r.steps
+    from attempt a join task t on t.id = a.task_id join run r on r.id = t.run_id
+    where a.task_id = %(task)s and a.fence = %(fence)s and a.outcome = 'late' and a.output is not null and a.error is null
+      and t.step = a.step and t.document = a.input and t.state in ('waiting', 'failed', 'cancelled')
+    for no key update of t
+),
+applied as (
+    update attempt a set outcome = 'done' from late where a.task_id = late.task_id and a.fence = late.fence
+),
+moved as (
+    update task t
+    set state = case when late.step + 1 < late.steps then 'waiting' else 'done' end,
+        step = least(late.step + 1, late.steps - 1), document = late.output, tries = 0, due_at = now(), reason = null,
+        finished_at = case when late.step + 1 < late.steps then null else now() end
+    from late where t.id = late.task_id
+    returning t.id, t.run_id, t.item_id, t.position, t.step, t.state
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, state from moved
+)
+select id, run_id, state from moved;
+
+-- get: one run with the names of its batch and pipeline.
+select r.id, r.state, r.paused, r.priority, r.reuse, r.steps, r.total, r.created_at, r.finished_at, r.batch_id,
+       b.name as batch, p.name as pipeline, v.number as pipeline_version, r.pipeline_version_id
+from run r join batch b on b.id = r.batch_id join pipeline_version v on v.id = r.pipeline_version_id
+join pipeline p on p.id = v.pipeline_id
+where r.id = %(run)s;
+
+-- list: the runs, newest first, with how many of their tasks stand in each state.
+select r.id, r.state, r.paused, r.priority, r.total, r.created_at, r.finished_at, b.name as batch, p.name as pipeline,
+       v.number as pipeline_version, counts.*
+from run r join batch b on b.id = r.batch_id join pipeline_version v on v.id = r.pipeline_version_id
+join pipeline p on p.id = v.pipeline_id
+cross join lateral (
+    select count(*) filter (where state = 'waiting') as waiting,
+           count(*) filter (where state in ('running', 'submitted')) as in_hand,
+           count(*) filter (where state = 'done') as done,
+           count(*) filter (where state = 'failed') as failed,
+           count(*) filter (where state = 'cancelled') as cancelled
+    from task t where t.run_id = r.id
+) counts
+where (%(state)s::text is null or r.state = %(state)s)
+order by r.id desc
+limit %(limit)s offset %(offset)s;
+
+-- steps: the steps of a run with their apps, and why an app holds its tasks back.
+select s.position, s.name, s.parameters, a.name as app, a.kind, a.url, a.paused, a.circuit_failures, a.circuit_open_until,
+       a.circuit_reason, a.concurrency, v.version
+from run r join step s on s.pipeline_version_id = r.pipeline_version_id join app a on a.id = s.app_id
+left join app_version v on v.id = a.version_id
+where r.id = %(run)s order by s.position;
+
+-- counts: how many tasks of a run stand at which step in which state.
+select step, state, count(*) as tasks from task where run_id = %(run)s group by step, state order by step, state;
+
+-- grid: where every task of a run stands, one character each (see domain.states.grid_code), in order of position.
+select string_agg(
+           chr(256 + step * 8 + case state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
+                                           when 'done' then 3 when 'failed' then 4 else 5 end), '' order by position) as cells,
+       min(position) as first
+from task where run_id = %(run)s;
+
+-- window: a page of a run's tasks, filtered, in order of position.
+select t.id, t.position, i.name as item, t.step, t.state, t.tries, t.fence, t.reason, t.progress, t.due_at, t.started_at,
+       t.finished_at, extract(epoch from now() - t.started_at)::float8 as seconds
+from task t join item i on i.id = t.item_id
+where t.run_id = %(run)s and t.position >= %(from)s
+  and (%(states)s::text[] is null or t.state = any(%(states)s))
+  and (%(step)s::int is null or t.step = %(step)s)
+  and (%(prefix)s::text is null or i.name like %(prefix)s)
+order by t.position
+limit %(limit)s;
+
+-- pace: steps finished in the last :seconds, per step, and the median seconds that one attempt took of late.
+select a.step, count(*) filter (where a.finished_at > now() - make_interval(secs => %(seconds)s)) as lately,
+       percentile_cont(0.5) within group (order by extract(epoch from a.finished_at - a.started_at))::float8 as median
+from (
+    select a.step, a.started_at, a.finished_at
+    from task t join attempt a on a.task_id = t.id
+    where t.run_id = %(run)s and a.outcome = 'done' and a.origin_task_id is null
+    order by a.finished_at desc limit 2000
+) a
+group by a.step;
+
+-- medians: the median seconds of each app's latest attempts, over all runs: what an estimate is made from.
+select s.position as step, m.median, m.count
+from step s join app a on a.id = s.app_id
+cross join lateral (
+    select percentile_cont(0.5) within group (order by seconds)::float8 as median, count(*) as count
+    from (
+        select extract(epoch from t.finished_at - t.started_at) as seconds from attempt t
+        where t.app_version_id = a.version_id and t.outcome = 'done' and t.origin_task_id is null
+        limit 200
+    ) latest
+) m
+where s.pipeline_version_id = %(pipeline_version)s;

@@ -1,0 +1,307 @@
+-- Statements that move tasks. Sets go in as one JSON parameter and come out as rows.
+
+-- claim: hand out up to :n waiting tasks, of the highest runs first and the last steps first, within each app's limit.
+with lane as materialized (
+    select r.id as run_id, s.position as step, s.app_id, a.version_id, a.revision, s.parameters, r.reuse, r.steps,
+           r.pipeline_version_id,
+           row_number() over (order by r.priority desc, r.id, s.position desc) as rank,
+           case
+               when a.circuit_failures >= %(threshold)s then 1 - hand.count
+               when a.concurrency is not null then a.concurrency - hand.count
+               else %(n)s
+           end as room
+    from run r
+    join step s on s.pipeline_version_id = r.pipeline_version_id
+    join app a on a.id = s.app_id
+    left join lateral (
+        select count(*) as count
+        from task t join run tr on tr.id = t.run_id
+        join step ts on ts.pipeline_version_id = tr.pipeline_version_id and ts.position = t.step
+        where t.state in ('running', 'submitted') and ts.app_id = a.id
+          and (a.concurrency is not null or a.circuit_failures >= %(threshold)s)
+    ) hand on true
+    where r.state = 'active' and not r.paused and not a.paused
+      and (a.circuit_open_until is null or a.circuit_open_until <= now())
+      and (a.kind = any(%(kinds)s) and (a.kind <> 'python' or a.url = any(%(functions)s)))
+),
+found as materialized (
+    select t.id, t.document, t.fresh, lane.app_id, lane.room, lane.version_id, lane.parameters, lane.reuse, lane.revision,
+           lane.pipeline_version_id
+    from (select * from lane where room > 0 order by rank) lane
+    cross join lateral (
+        select t.id, t.document, t.fresh from task t
+        where t.run_id = lane.run_id and t.step = lane.step and t.state = 'waiting' and t.due_at <= now()
+        order by t.due_at, t.id
+        limit least(lane.room, %(n)s)
+        for no key update skip locked
+    ) t
+    limit %(n)s
+),
+allowed as (
+    select * from (select *, row_number() over (partition by app_id) as nth from found) f where nth <= room
+),
+claimed as (
+    update task t
+    set state = 'running', fence = t.fence + 1, started_at = now(), worker_id = %(worker)s,
+        lease_until = now() + make_interval(secs => %(lease)s), reason = null
+    from allowed where t.id = allowed.id
+    returning t.id, t.fence, t.run_id, t.item_id, t.position, t.step, t.tries, t.document as input, t.started_at,
+              allowed.app_id, allowed.version_id, allowed.revision, allowed.parameters, allowed.pipeline_version_id,
+              allowed.reuse and not t.fresh as reuse
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'running' from claimed
+)
+select c.id, c.fence, c.item_id, c.step, c.tries, encode(c.input, 'hex') as input, c.started_at::text as started_at,
+       c.app_id, c.version_id, c.revision, c.pipeline_version_id,
+       d.body, d.location,
+       encode(earlier.output, 'hex') as earlier_output, earlier.task_id as earlier_task, earlier.fence as earlier_fence
+from claimed c
+join document d on d.sha256 = c.input
+left join lateral (
+    select a.output, a.task_id, a.fence from attempt a
+    where c.reuse and a.input = c.input and a.app_version_id = c.version_id and a.outcome = 'done'
+      and a.origin_task_id is null and a.parameters = c.parameters and a.superseded_at is null
+    limit 1
+) earlier on true;
+
+-- lock_limited_apps: make claims of apps with a limit follow one another, so that no two count the same room.
+select id from app where concurrency is not null or circuit_failures >= %(threshold)s order by id for no key update;
+
+-- store: keep documents by their SHA-256; what is there already stays as it is.
+insert into document (sha256, size, body, location)
+select distinct on (d.sha256) decode(d.sha256, 'hex'), d.size, d.body, d.location
+from json_to_recordset(%(documents)s::json) as d(sha256 text, size bigint, body text, location text)
+on conflict do nothing;
+
+-- finish: apply results under their fences: attempt, new state, change and circuit in one statement; late ones are kept, not applied.
+with result as materialized (
+    select * from json_to_recordset(%(results)s::json) as r(
+        task bigint, fence int, step smallint, app bigint, version bigint, pipeline_version bigint, outcome text, move text,
+        input text, started timestamptz, output text, error text, reason text, log text, said text, delay float8,
+        counted boolean, down boolean, origin_task bigint, origin_fence int)
+),
+held as materialized (
+    select t.id, t.fence, t.run_id, t.item_id, t.position, t.step, r.steps
+    from result f
+    join task t on t.id = f.task and t.fence = f.fence and t.state in ('running', 'submitted')
+    join run r on r.id = t.run_id
+    order by t.id
+    for no key update of t
+),
+moved as (
+    update task t
+    set state = next.state,
+        step = next.step,
+        document = case when f.move = 'next' then decode(f.output, 'hex') else t.document end,
+        tries = case when f.move = 'next' then 0 when f.counted then t.tries + 1 else t.tries end,
+        fresh = t.fresh and next.state <> 'done',
+        due_at = now() + make_interval(secs => coalesce(f.delay, 0)),
+        started_at = null, lease_until = null, worker_id = null, handle = null, progress = null,
+        reason = f.reason,
+        finished_at = case when next.state in ('done', 'failed') then now() end
+    from held h
+    join result f on f.task = h.id
+    cross join lateral (
+        select case when f.move = 'next' and h.step + 1 < h.steps then 'waiting'
+                    when f.move = 'next' then 'done'
+                    when f.move = 'retry' then 'waiting'
+                    else 'failed' end as state,
+               case when f.move = 'next' and h.step + 1 < h.steps then h.step + 1 else h.step end as step
+    ) next
+    where t.id = h.id
+    returning t.id, t.run_id, t.item_id, t.position, t.step, t.state
+),
+tried as (
+    insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, output,
+                         error, log, app_said, origin_task_id, origin_fence)
+    select f.task, f.fence, f.step, f.version, s.parameters,
+           case when h.id is null then 'late' else f.outcome end,
+           %(worker)s, f.started, decode(f.input, 'hex'), decode(f.output, 'hex'), f.error,
+           coalesce(f.log, ''), coalesce(f.said, ''), f.origin_task, f.origin_fence
+    from result f
+    join step s on s.pipeline_version_id = f.pipeline_version and s.position = f.step
+    left join held h on h.id = f.task
+    on conflict (task_id, fence) do update
+        set outcome = excluded.outcome, output = excluded.output, error = excluded.error, log = excluded.log,
+            finished_at = excluded.finished_at, app_said = excluded.app_said
+        where attempt.outcome = 'lost'
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, state from moved
+),
+health as (
+    select f.app, count(*) filter (where f.down) as bad, count(*) filter (where f.outcome = 'done' and f.origin_task is null) as good,
+           max(coalesce(f.error, f.reason)) filter (where f.down) as why
+    from result f group by f.app
+),
+circuit as (
+    update app a
+    set circuit_failures = case when health.good > 0 then 0 else a.circuit_failures + 1 end,
+        circuit_reason = case when health.good > 0 then null else health.why end,
+        circuit_open_until = case
+            when health.good > 0 or a.circuit_failures + 1 < %(threshold)s then null
+            else now() + make_interval(secs => least(300, 2 ^ least(a.circuit_failures + 1 - %(threshold)s, 10))) end
+    from health
+    where a.id = health.app and (health.good > 0 and a.circuit_failures > 0 or health.good = 0 and health.bad > 0)
+)
+select id, run_id, state from moved;
+
+-- renew: push back the leases of the tasks in hand; those that come back are still held.
+with mine as (
+    select * from json_to_recordset(%(tasks)s::json) as m(task bigint, fence int, progress real)
+),
+kept as (
+    update task t
+    set lease_until = now() + make_interval(secs => %(lease)s), progress = coalesce(m.progress, t.progress)
+    from mine m
+    where t.id = m.task and t.fence = m.fence and t.worker_id = %(worker)s and t.state in ('running', 'submitted')
+    returning t.id, t.fence
+),
+seen as (
+    update worker set seen_at = now() where id = %(worker)s
+)
+select id, fence from kept;
+
+-- submit: note that engines have accepted tasks and run them elsewhere.
+with handed as (
+    select * from json_to_recordset(%(tasks)s::json) as h(task bigint, fence int, handle jsonb)
+),
+moved as (
+    update task t set state = 'submitted', handle = h.handle
+    from handed h
+    where t.id = h.task and t.fence = h.fence and t.state = 'running'
+    returning t.id, t.run_id, t.item_id, t.position, t.step
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'submitted' from moved
+)
+select id from moved;
+
+-- adopt: take over submitted tasks whose worker is gone; the engine's job goes on, under the same fence.
+with gone as (
+    select t.id from task t where t.state = 'submitted' and t.lease_until < now()
+    order by t.id limit %(n)s for no key update skip locked
+),
+taken as (
+    update task t set worker_id = %(worker)s, lease_until = now() + make_interval(secs => %(lease)s)
+    from gone where t.id = gone.id
+    returning t.*
+)
+select t.id, t.fence, t.item_id, t.step, t.tries, encode(t.document, 'hex') as input, t.started_at::text as started_at,
+       s.app_id, a.version_id, a.revision, r.pipeline_version_id, d.body, d.location, t.handle,
+       null as earlier_output, null as earlier_task, null as earlier_fence
+from taken t
+join run r on r.id = t.run_id
+join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
+join app a on a.id = s.app_id
+join document d on d.sha256 = t.document;
+
+-- expire: tasks whose lease ran out become due again, or fail when their tries are used up; each leaves a lost attempt.
+with gone as materialized (
+    select t.id, t.fence, t.worker_id, t.started_at, t.document, t.tries, r.pipeline_version_id, s.parameters, a.version_id,
+           t.step, coalesce(s.tries, a.tries) as allowed, coalesce(w.hostname, 'unknown host') as hostname
+    from task t
+    join run r on r.id = t.run_id
+    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
+    join app a on a.id = s.app_id
+    left join worker w on w.id = t.worker_id
+    where t.state = 'running' and t.lease_until < now()
+    order by t.id limit 5000
+    for no key update of t skip locked
+),
+moved as (
+    update task t
+    set state = case when gone.tries + 1 >= gone.allowed then 'failed' else 'waiting' end,
+        tries = gone.tries + 1, due_at = now(), started_at = null, lease_until = null, worker_id = null, progress = null,
+        finished_at = case when gone.tries + 1 >= gone.allowed then now() end,
+        reason = 'the worker on ' || gone.hostname || ' stopped answering during the step (try ' || gone.tries + 1
+                 || ' of ' || gone.allowed || ')'
+    from gone where t.id = gone.id
+    returning t.id, t.run_id, t.item_id, t.position, t.step, t.state, t.reason
+),
+tried as (
+    insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, error)
+    select id, fence, step, version_id, parameters, 'lost', worker_id, started_at, document, 'the worker stopped answering'
+    from gone
+    on conflict (task_id, fence) do nothing
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, state from moved
+)
+select id, run_id, state from moved;
+
+-- release: a worker that stops gives its tasks back at once; no try is used up. Submitted ones stay with their engine.
+with mine as (
+    select * from json_to_recordset(%(tasks)s::json) as m(task bigint, fence int)
+),
+handed_on as (
+    update task t set lease_until = now() - interval '1 second'
+    from mine m where t.id = m.task and t.fence = m.fence and t.worker_id = %(worker)s and t.state = 'submitted'
+),
+held as materialized (
+    select t.id, t.fence, t.started_at, t.document, t.step, s.parameters, a.version_id
+    from mine m
+    join task t on t.id = m.task and t.fence = m.fence and t.worker_id = %(worker)s and t.state = 'running'
+    join run r on r.id = t.run_id
+    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
+    join app a on a.id = s.app_id
+    order by t.id for no key update of t
+),
+moved as (
+    update task t
+    set state = 'waiting', due_at = now(), started_at = null, lease_until = null, worker_id = null, progress = null
+    from held where t.id = held.id
+    returning t.id, t.run_id, t.item_id, t.position, t.step
+),
+tried as (
+    insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, error)
+    select id, fence, step, version_id, parameters, 'released', %(worker)s, started_at, document, 'the worker was stopped'
+    from held
+    on conflict (task_id, fence) do nothing
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'waiting' from moved
+)
+select id from moved;
+
+-- lock_open_runs: hold the active runs that seem to be finished, so that nobody reopens one while it is closed.
+select r.id from run r
+where r.state = 'active'
+  and not exists (select from task t where t.run_id = r.id and t.state = 'waiting')
+  and not exists (select from task t where t.run_id = r.id and t.state in ('running', 'submitted'))
+order by r.id for no key update skip locked;
+
+-- close_runs: of the runs held by lock_open_runs, those in which nothing is left to do are done.
+with closed as (
+    update run r set state = 'done', finished_at = now()
+    where r.id = any(%(runs)s) and r.state = 'active'
+      and not exists (select from task t where t.run_id = r.id and t.state = 'waiting')
+      and not exists (select from task t where t.run_id = r.id and t.state in ('running', 'submitted'))
+    returning r.id
+),
+noted as (
+    insert into change (kind, run_id, state) select 'run', id, 'done' from closed
+)
+select id from closed;
+
+-- disown: give back what this worker claimed but does not know of (the answer to its claim was lost on the way).
+with mine as (
+    select t.id from task t
+    where t.worker_id = %(worker)s and t.state = 'running' and t.id <> all(%(known)s)
+    for no key update of t
+)
+update task t
+set state = 'waiting', due_at = now(), started_at = null, lease_until = null, worker_id = null, progress = null
+from mine where t.id = mine.id
+returning t.id;
+
+-- cancelled: which of these attempts are of tasks that a person has cancelled.
+select t.id, asked.fence from task t
+join json_to_recordset(%(tasks)s::json) as asked(task bigint, fence int) on asked.task = t.id
+where t.state = 'cancelled';

@@ -1,0 +1,24 @@
+-- Statements about the processes that claim tasks.
+
+-- register: a worker says that it is there.
+insert into worker (hostname, pid, slots, kinds) values (%(hostname)s, %(pid)s, %(slots)s, %(kinds)s) returning id;
+
+-- retire: a worker has stopped.
+update worker set stopped_at = now(), seen_at = now() where id = %(worker)s;
+
+-- specs: all that a worker needs to know of some apps.
+select a.id, a.name, a.kind, a.url, a.protocol, a.deadline, a.max_answer, a.tries, a.backoff, a.revision, a.version_id,
+       v.version, v.metadata
+from app a left join app_version v on v.id = a.version_id
+where a.id = any(%(apps)s);
+
+-- steps: the steps of some pipeline versions.
+select pipeline_version_id, position, name, parameters, tries, backoff from step where pipeline_version_id = any(%(versions)s);
+
+-- items: the names of some items.
+select id, name from item where id = any(%(items)s);
+
+-- live: the workers that were seen within :seconds and have not stopped.
+select id, hostname, pid, slots, kinds, started_at, seen_at from worker
+where stopped_at is null and seen_at > now() - make_interval(secs => %(seconds)s)
+order by id;

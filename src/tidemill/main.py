@@ -1,0 +1,66 @@
+"""The one place that wires settings → database → services → doors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.db import schema
+from tidemill.db.database import Database
+from tidemill.db.embedded import EmbeddedServer
+from tidemill.executors import make_executors
+from tidemill.executors.addresses import AddressPolicy
+from tidemill.runner.worker import Pace, Worker
+from tidemill.settings import Settings
+from tidemill.storage.documents import DocumentStore
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site that is open: its database is up and its schema is current."""
+
+    settings: Settings
+    database: Database
+    documents: DocumentStore
+    addresses: AddressPolicy
+    url: str
+    """The database's address (libpq form, with the password): for `tidemill db shell`, never for a page or a log."""
+
+    def worker(self, functions: Mapping[str, Callable[..., Any]] | None = None, slots: int | None = None) -> Worker:
+        """A worker of this site. `functions`: the Python steps that it has, by name."""
+        executors = make_executors(self.addresses, functions or {})
+        pace = Pace(slots or self.settings.slots, self.settings.lease, self.settings.poll)
+        return Worker(self.database, executors, self.documents, pace=pace, functions=tuple(functions or {}))
+
+
+@asynccontextmanager
+async def open_site(settings: Settings, *, migrate: bool = True) -> AsyncIterator[Site]:
+    """Open a site: start or join the embedded server unless a URL is set, and bring the schema up to date."""
+    server = None if settings.database_url else EmbeddedServer(settings.database_folder)
+    url = await server.start() if server else str(settings.database_url)
+
+    async def address() -> str:
+        return await server.ensure() if server else url
+
+    if migrate:
+        await asyncio.to_thread(schema.migrate, url)
+    database = Database(address)
+    watch = asyncio.create_task(server.watch()) if server else None
+    try:
+        yield Site(
+            settings,
+            database,
+            DocumentStore(settings.documents_url, settings.inline_limit),
+            AddressPolicy(settings.app_addresses),
+            url,
+        )
+    finally:
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+        await database.close()
+        if server is not None:
+            await server.stop()

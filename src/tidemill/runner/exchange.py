@@ -1,0 +1,145 @@
+"""A worker's conversation with the database: sets of tasks out, sets of results in, one round trip each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import psycopg
+
+from tidemill.db.database import Database, Row, translated
+from tidemill.db.queries import sql
+from tidemill.domain.retries import CIRCUIT_THRESHOLD
+from tidemill.errors import DatabaseUnavailable
+
+WORK_CHANNEL = "tidemill_work"
+CHANGE_CHANNEL = "tidemill_change"
+
+_NOTIFY = b"select pg_notify('tidemill_work', %(work)s), pg_notify('tidemill_change', '')"
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a worker can run: kinds of engine, and the `python:` functions that it has."""
+
+    kinds: Sequence[str]
+    functions: Sequence[str] = ()
+
+
+class Exchange:
+    """One connection and one worker's identity. Every method is one transaction; after a cut the next call reconnects."""
+
+    def __init__(self, database: Database, *, lease: float, abilities: Abilities) -> None:
+        self._database = database
+        self._connection: psycopg.AsyncConnection[Row] | None = None
+        self._lock = asyncio.Lock()
+        self._fixed = {
+            "threshold": CIRCUIT_THRESHOLD,
+            "lease": lease,
+            "kinds": list(abilities.kinds),
+            "functions": list(abilities.functions),
+        }
+        self.worker = 0
+
+    async def register(self, hostname: str, pid: int, slots: int) -> int:
+        """Make this worker known; its id is in every claim from now on."""
+        rows = await self.ask("workers.register", hostname=hostname, pid=pid, slots=slots, kinds=self._fixed["kinds"])
+        self.worker = rows[0]["id"]
+        return self.worker
+
+    async def finish_and_claim(
+        self, results: Sequence[dict[str, Any]], documents: Sequence[dict[str, Any]], n: int
+    ) -> tuple[list[Row], list[Row]]:
+        """Apply results and take up to `n` tasks in one commit: (tasks moved, tasks claimed)."""
+        params = self._fixed | {"worker": self.worker, "n": n}
+        moved: psycopg.AsyncCursor[Row] | None = None
+        claimed: psycopg.AsyncCursor[Row] | None = None
+        async with (
+            self._lock,
+            self._connected() as connection,
+            connection.pipeline(),
+            connection.transaction(),
+        ):
+            if documents:
+                await connection.execute(_sql("tasks.store"), {"documents": _json(documents)})
+            if results:
+                moved = await connection.execute(_sql("tasks.finish"), params | {"results": _json(results)})
+            if n > 0:
+                await connection.execute(_sql("tasks.lock_limited_apps"), params)
+                claimed = await connection.execute(_sql("tasks.claim"), params)
+            if results:
+                await connection.execute(_NOTIFY, {"work": ""})
+        return (
+            await moved.fetchall() if moved else [],
+            await claimed.fetchall() if claimed else [],
+        )
+
+    async def close_runs(self) -> list[int]:
+        """Mark finished runs as done; their ids."""
+        async with self._lock, self._connected() as connection, connection.transaction():
+            held = await (await connection.execute(_sql("tasks.lock_open_runs"))).fetchall()
+            if not held:
+                return []
+            closed = await connection.execute(_sql("tasks.close_runs"), {"runs": [row["id"] for row in held]})
+            ids = [row["id"] for row in await closed.fetchall()]
+            if ids:
+                await connection.execute(_NOTIFY, {"work": ""})
+            return ids
+
+    async def ask(self, name: str, *, notify: bool = False, **params: Any) -> list[Row]:
+        """Run one named statement with this worker's standing parameters; lists and dicts under `tasks` go as JSON."""
+        if "tasks" in params:
+            params["tasks"] = _json(params["tasks"])
+        async with self._lock, self._connected() as connection, connection.transaction():
+            cursor = await connection.execute(_sql(name), self._fixed | {"worker": self.worker} | params)
+            rows = await cursor.fetchall() if cursor.description else []
+            if notify and rows:
+                await connection.execute(_NOTIFY, {"work": ""})
+            return rows
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                await self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> _Connected:
+        return _Connected(self)
+
+    async def _open(self) -> psycopg.AsyncConnection[Row]:
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._connection = await self._database.connect()
+        return self._connection
+
+
+class _Connected:
+    """Opens the connection where needed, and lets go of it after a cut so that the next call starts anew."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._translated = translated()
+
+    async def __aenter__(self) -> psycopg.AsyncConnection[Row]:
+        return await self._exchange._open()
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            return
+        try:
+            with translated():
+                raise error
+        except DatabaseUnavailable:
+            await self._exchange.close()
+            raise
+
+
+def _sql(name: str) -> bytes:
+    return sql(name).encode()
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,95 @@
+"""From what an engine answered to what becomes of the task: rules only, no input or output."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.db.database import Row
+from tidemill.domain.retries import UNAVAILABLE_PAUSE, RetryPolicy
+from tidemill.executors.contract import Done, Failed, Outcome
+from tidemill.storage.documents import Stored
+
+LOG_LIMIT = 64 * 1024
+"""Characters of an attempt's log that are kept: the last ones."""
+
+
+@dataclass(slots=True)
+class Result:
+    """One attempt's end, as `tasks.finish` takes it, with the documents to store in the same transaction."""
+
+    row: dict[str, Any]
+    documents: list[dict[str, Any]]
+
+    @property
+    def size(self) -> int:
+        return 500 + sum(document["size"] for document in self.documents if document["body"] is not None)
+
+
+def reused(task: Row) -> Result:
+    """The output of an earlier attempt with the same input, app version and parameters is taken."""
+    row = _base(task) | {
+        "outcome": "done",
+        "move": "next",
+        "output": task["earlier_output"],
+        "origin_task": task["earlier_task"],
+        "origin_fence": task["earlier_fence"],
+    }
+    return Result(row, [])
+
+
+def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | None) -> Result:
+    """What `outcome` means for the task. `stored` is where the answer's document was kept, if it had one."""
+    documents = [stored.as_row()] if stored else []
+    row = _base(task) | {"output": stored.sha256 if stored else None}
+    if isinstance(outcome, Done):
+        row |= {"outcome": "done", "move": "next", "log": _tail(outcome.log), "said": outcome.app_version}
+    elif isinstance(outcome, Failed):
+        row |= _failed(task, policy, outcome)
+    else:
+        row |= {
+            "outcome": "unavailable",
+            "move": "retry",
+            "delay": UNAVAILABLE_PAUSE * random.uniform(0.5, 1.0),
+            "down": True,
+            "error": outcome.reason,
+            "reason": outcome.reason,
+        }
+    return Result(row, documents)
+
+
+def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
+    used = task["tries"] + 1
+    pause = policy.pause(used) if outcome.retry else None
+    if pause is None:
+        reason = outcome.reason
+    else:
+        reason = f"{outcome.reason} (try {used} of {policy.tries})"
+    return {
+        "outcome": "failed",
+        "move": "failed" if pause is None else "retry",
+        "counted": True,
+        "delay": pause,
+        "down": outcome.timed_out,
+        "error": outcome.reason,
+        "reason": reason,
+        "log": _tail(outcome.log),
+    }
+
+
+def _base(task: Row) -> dict[str, Any]:
+    return {
+        "task": task["id"],
+        "fence": task["fence"],
+        "step": task["step"],
+        "app": task["app_id"],
+        "version": task["version_id"],
+        "pipeline_version": task["pipeline_version_id"],
+        "input": task["input"],
+        "started": task["started_at"],
+    }
+
+
+def _tail(log: str) -> str:
+    return log.replace("\x00", "\ufffd")[-LOG_LIMIT:]

@@ -1,0 +1,178 @@
+"""Starting runs and steering them: pause, resume, priority, cancel. The door commits, then announces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.db.models import App, AppVersion, Batch, Pipeline, PipelineVersion, Run, Step
+from tidemill.domain.mmif import Dialect, Media, dialect_for, source_document
+from tidemill.errors import Conflict, NotFound
+from tidemill.pipelines.check import check_chain
+from tidemill.storage.documents import DocumentStore
+
+CHUNK = 5000
+"""Items that enter a run per statement."""
+
+MakeSource = Callable[[Row], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a run is to be started."""
+
+    batch: str
+    pipeline: str
+    priority: int = 0
+    reuse: bool = True
+    only_not_done: bool = False
+    """Leave out items that this pipeline has done, or is doing, in another run."""
+    paused: bool = False
+
+
+async def start(session: AsyncSession, documents: DocumentStore, wish: Start) -> int:
+    """Start a batch through the newest version of a pipeline; the run's id. All items enter, or none.
+
+    Raises NotFound, PipelineMismatch (the chain's apps do not fit), Conflict (nothing to do).
+    """
+    batch = await session.scalar(select(Batch).where(Batch.name == wish.batch))
+    if batch is None:
+        raise NotFound(f"There is no batch named {wish.batch!r}.", hint="`tidemill batch list` shows them.")
+    pipeline = await session.scalar(select(Pipeline).where(Pipeline.name == wish.pipeline))
+    if pipeline is None or pipeline.version_id is None:
+        raise NotFound(f"There is no pipeline named {wish.pipeline!r}.", hint="`tidemill export` shows them.")
+    steps = await chain(session, pipeline.version_id)
+    check_chain([(step.name, app.name, version.details if version else None) for step, app, version in steps])
+    run = Run(
+        batch_id=batch.id,
+        pipeline_version_id=pipeline.version_id,
+        priority=wish.priority,
+        reuse=wish.reuse,
+        paused=wish.paused,
+        steps=len(steps),
+    )
+    session.add(run)
+    await session.flush()
+    make = source_maker([app for _, app, _ in steps], [version.details if version else {} for _, _, version in steps])
+    total = 0
+    async for entrants in _entrants(session, wish, batch.id, pipeline.id):
+        rows = [await _entrant(documents, row, make(row)) for row in entrants]
+        await fetch(session, "runs.enter", {"run": run.id, "entrants": orjson.dumps(rows).decode()})
+        total += len(rows)
+    if not total:
+        empty = "is empty" if not wish.only_not_done else f"has nothing that {wish.pipeline} has not done or begun"
+        raise Conflict(f"Batch {wish.batch!r} {empty}: there is nothing to start.")
+    await session.execute(text("analyze task")) if total >= 10 * CHUNK else None
+    return run.id
+
+
+async def chain(session: AsyncSession, pipeline_version: int) -> Sequence[tuple[Step, App, AppVersion | None]]:
+    """The steps of a pipeline version with their apps as they stand now, in order."""
+    found = await session.execute(
+        select(Step, App, AppVersion)
+        .join(App, App.id == Step.app_id)
+        .outerjoin(AppVersion, AppVersion.id == App.version_id)
+        .where(Step.pipeline_version_id == pipeline_version)
+        .order_by(Step.position)
+    )
+    return [(step, app, version) for step, app, version in found.all()]
+
+
+async def pause(session: AsyncSession, run: int, paused: bool = True) -> None:
+    """Hold back a run's waiting tasks, or let them go on. Work in hand finishes. Raises NotFound, Conflict."""
+    await _steer(session, run, paused=paused)
+
+
+async def prioritise(session: AsyncSession, run: int, priority: int) -> None:
+    """Higher goes first. Raises NotFound, Conflict."""
+    await _steer(session, run, priority=priority)
+
+
+async def cancel(
+    session: AsyncSession, run: int, tasks: Sequence[int] | None = None, *, reason: str = "cancelled by a person"
+) -> int:
+    """Cancel a whole run, or some of its tasks; how many tasks were not yet final. Raises NotFound."""
+    await get(session, run)
+    await session.execute(text("select 1 from run where id = :run for no key update"), {"run": run})
+    params = {"run": run, "tasks": list(tasks) if tasks is not None else None, "reason": reason}
+    count = await fetch_one(session, "runs.cancel", params)
+    if tasks is None:
+        await fetch(session, "runs.end", {"run": run})
+    await announce(session, work="cancel")
+    return int(count["tasks"]) if count else 0
+
+
+async def get(session: AsyncSession, run: int) -> Row:
+    """One run with the names of its batch and pipeline. Raises NotFound."""
+    row = await fetch_one(session, "runs.get", {"run": run})
+    if row is None:
+        raise NotFound(f"There is no run {run}.", hint="`tidemill runs` lists them.")
+    return row
+
+
+async def announce(session: AsyncSession, work: str = "") -> None:
+    """Wake workers and followers when this transaction commits. A hint: the queries beneath find everything."""
+    await session.execute(
+        text("select pg_notify('tidemill_work', :work), pg_notify('tidemill_change', '')"), {"work": work}
+    )
+
+
+async def _steer(session: AsyncSession, run: int, paused: bool | None = None, priority: int | None = None) -> None:
+    row = await get(session, run)
+    if not await fetch(session, "runs.steer", {"run": run, "paused": paused, "priority": priority}):
+        raise Conflict(f"Run {run} is {row['state']}: there is nothing left to hold back or to speed up.")
+    await announce(session)
+
+
+async def _entrants(session: AsyncSession, wish: Start, batch: int, pipeline: int) -> AsyncIterator[list[Row]]:
+    after = -1
+    while True:
+        rows = await fetch(
+            session,
+            "runs.entrants",
+            {"batch": batch, "after": after, "n": CHUNK, "only_not_done": wish.only_not_done, "pipeline": pipeline},
+        )
+        if not rows:
+            return
+        yield rows
+        after = rows[-1]["position"]
+
+
+async def _entrant(documents: DocumentStore, row: Row, source: bytes) -> dict[str, Any]:
+    return (await documents.keep(source)).as_row() | {"position": row["position"], "item": row["id"]}
+
+
+def source_maker(apps: Sequence[App], metadata: Sequence[Mapping[str, Any]]) -> MakeSource:
+    """What makes an item's first document: MMIF in the dialect that the chain reads, or the item as plain JSON."""
+    if apps[0].kind == "http" and apps[0].protocol == "clams":
+        dialect: Dialect = dialect_for(
+            [about for app, about in zip(apps, metadata, strict=True) if app.protocol == "clams"]
+        )
+        return lambda row: source_document(row["name"], [_media(file) for file in row["files"]], dialect)
+    return _item_document
+
+
+def location(source_url: str, key: str) -> str:
+    """The URL at which apps find a file: the source's URL with the key, quoted, behind it."""
+    base = source_url if "://" in source_url else "file://" + quote(source_url)
+    return base.rstrip("/") + "/" + quote(key)
+
+
+def _media(file: Mapping[str, Any]) -> Media:
+    return Media(location=location(file["source"], file["key"]), mime=file["attributes"].get("mime"))
+
+
+def _item_document(row: Row) -> bytes:
+    files = [
+        {"url": location(f["source"], f["key"]), "key": f["key"], "size": f["size"], "attributes": f["attributes"]}
+        for f in row["files"]
+    ]
+    document = {"item": row["name"], "status": row["status"], "metadata": row["metadata"], "files": files}
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)

@@ -1,0 +1,273 @@
+"""The worker: claims sets of tasks, does them at the same time, hands results in and claims again in one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from tidemill.db.database import Database, Row, translated
+from tidemill.errors import DatabaseUnavailable
+from tidemill.executors.contract import Executor
+from tidemill.runner.attempts import Attempts, Held
+from tidemill.runner.exchange import WORK_CHANNEL, Abilities, Exchange
+from tidemill.runner.results import Result
+from tidemill.runner.specs import SpecCache
+from tidemill.storage.documents import DocumentStore
+
+log = structlog.get_logger()
+
+Key = tuple[int, int]
+"""A task and the fence of a claim: one attempt."""
+
+LARGEST_EXCHANGE = 8 * 1024 * 1024
+"""Bytes of results that go in one statement; more wait for the next."""
+
+MOST_RESULTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`slots`: attempts in hand at most; `lease` and `poll` in seconds."""
+
+    slots: int = 256
+    lease: float = 30.0
+    poll: float = 1.0
+
+
+class Worker:
+    """Works until told to stop. `stop()` lets work in hand finish; `abandon()` gives the leases back."""
+
+    def __init__(
+        self,
+        database: Database,
+        executors: Mapping[str, Executor],
+        documents: DocumentStore,
+        *,
+        pace: Pace | None = None,
+        functions: tuple[str, ...] = (),
+    ) -> None:
+        self._database = database
+        self._pace = pace or Pace()
+        kinds = [kind for kind in executors if kind != "python" or functions]
+        abilities = Abilities(kinds, functions)
+        self._exchange = Exchange(database, lease=self._pace.lease, abilities=abilities)
+        self._side = Exchange(database, lease=self._pace.lease, abilities=abilities)
+        self._specs = SpecCache(self._side)
+        self._attempts = Attempts(executors, documents, self._specs, self._note_submitted)
+        self._held: dict[Key, Held] = {}
+        self._finished: list[Result] = []
+        self._wake = asyncio.Event()
+        self._look = True
+        self._stopping = False
+        self._abandoned = False
+        self._unsure = False
+        self.steps_finished = 0
+
+    @property
+    def in_hand(self) -> int:
+        return len(self._held)
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when the work in hand is finished and handed in."""
+        self._stopping = True
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """Give back what is in hand and stop at once."""
+        self._stopping = self._abandoned = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile, then work until stopped. A lost database is waited for; work in hand goes on meanwhile."""
+        await self._register()
+        helpers = [asyncio.create_task(helper) for helper in (self._listen(), self._heartbeat(), self._reconcile())]
+        try:
+            while not self._abandoned and (not self._stopping or self._held or self._finished):
+                await self._turn()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self._leave()
+
+    async def _turn(self) -> None:
+        """One exchange if there is something to hand in or perhaps to claim; else sleep until woken."""
+        room = 0 if self._stopping else self._pace.slots - len(self._held)
+        if not self._finished and not (room > 0 and self._look):
+            self._wake.clear()
+            if not self._finished:
+                await self._sleep(self._pace.poll)
+            return
+        results = self._take_results()
+        self._look = False
+        self._wake.clear()
+        try:
+            claimed = await self._hand_in(results, room)
+        except DatabaseUnavailable as error:
+            self._finished[:0] = results
+            self._look = self._unsure = True
+            log.warning("database unavailable", error=error.message)
+            await asyncio.sleep(min(self._pace.poll, 0.5))
+            return
+        if claimed or results:
+            self._look = True
+        for task in claimed:
+            self._start(task)
+        await asyncio.sleep(0)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            self._look = True
+
+    def _take_results(self) -> list[Result]:
+        size = count = 0
+        for result in self._finished[:MOST_RESULTS]:
+            if count and size + result.size > LARGEST_EXCHANGE:
+                break
+            size += result.size
+            count += 1
+        results, self._finished = self._finished[:count], self._finished[count:]
+        return results
+
+    async def _hand_in(self, results: list[Result], room: int) -> list[Row]:
+        if self._unsure:
+            await self._exchange.ask("tasks.disown", known=[task for task, _ in self._held], notify=True)
+            self._unsure = False
+        documents = [document for result in results for document in result.documents]
+        moved, claimed = await self._exchange.finish_and_claim([r.row for r in results], documents, room)
+        self._after(results, moved)
+        if claimed:
+            await self._specs.prepare(claimed)
+        if any(row["state"] in ("done", "failed") for row in moved):
+            await self._exchange.close_runs()
+        return claimed
+
+    def _after(self, results: list[Result], moved: list[Row]) -> None:
+        for result in results:
+            self._held.pop((result.row["task"], result.row["fence"]), None)
+        self.steps_finished += len(moved)
+        if len(moved) < len(results):
+            applied = {row["id"] for row in moved}
+            late = [r.row["task"] for r in results if r.row["task"] not in applied]
+            log.warning("results came late and were kept, not applied", tasks=late[:20], count=len(late))
+
+    def _start(self, task: Row) -> None:
+        held = Held(task, handle=task.get("handle"))
+        self._held[held.key] = held
+        held.job = asyncio.create_task(self._do(held))
+
+    async def _do(self, held: Held) -> None:
+        try:
+            result = await self._attempts.do(held)
+        except asyncio.CancelledError:
+            return
+        except DatabaseUnavailable:
+            self._held.pop(held.key, None)
+            self._unsure = True
+            return
+        self._finished.append(result)
+        self._wake.set()
+
+    async def _note_submitted(self, held: Held) -> None:
+        """Write the handle down; until the database is back there is nothing else to do with it."""
+        row = {"task": held.task["id"], "fence": held.task["fence"], "handle": held.handle}
+        while True:
+            try:
+                await self._side.ask("tasks.submit", tasks=[row], notify=True)
+                return
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.5)
+
+    async def _register(self) -> None:
+        while not self._stopping:
+            try:
+                worker = await self._exchange.register(socket.gethostname(), os.getpid(), self._pace.slots)
+                self._side.worker = worker
+                return
+            except DatabaseUnavailable as error:
+                log.warning("database unavailable", error=error.message)
+                await asyncio.sleep(0.5)
+
+    async def _listen(self) -> None:
+        """Wake at NOTIFY. A hint only: the poll beneath finds all that a lost connection missed."""
+        while True:
+            with suppress(DatabaseUnavailable):
+                connection = await self._database.connect()
+                with translated():
+                    async with connection:
+                        await connection.execute(f"listen {WORK_CHANNEL}".encode())
+                        async for notice in connection.notifies():
+                            self._look = True
+                            self._wake.set()
+                            if notice.payload == "cancel":
+                                await self._renew()
+            await asyncio.sleep(self._pace.poll)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._pace.lease / 3)
+            with suppress(DatabaseUnavailable):
+                await self._renew()
+
+    async def _renew(self) -> None:
+        """Push back the leases of what is in hand, and stop what was cancelled.
+
+        Work whose lease was lost goes on: an app cannot be stopped, and its late result is kept for a person to look at.
+        """
+        sent = dict(self._held)
+        rows = [{"task": task, "fence": fence, "progress": held.progress} for (task, fence), held in sent.items()]
+        kept = {(row["id"], row["fence"]) for row in await self._side.ask("tasks.renew", tasks=rows)}
+        lost = [{"task": task, "fence": fence} for task, fence in sent.keys() - kept]
+        if lost:
+            for row in await self._side.ask("tasks.cancelled", tasks=lost):
+                await self._drop(sent[row["id"], row["fence"]])
+
+    async def _drop(self, held: Held) -> None:
+        if held.job is None or held.job.done():
+            return
+        held.job.cancel()
+        self._held.pop(held.key, None)
+        self._look = True
+        if held.handle is not None and held.executor is not None and held.work is not None:
+            await held.executor.cancel(held.work, held.handle)
+
+    async def _reconcile(self) -> None:
+        """At the start and then twice a lease: lost tasks become due, orphaned jobs are adopted, finished runs closed."""
+        while True:
+            with suppress(DatabaseUnavailable):
+                await self._side.ask("tasks.expire", notify=True)
+                await self._side.close_runs()
+                if not self._stopping:
+                    room = self._pace.slots - len(self._held)
+                    for task in await self._side.ask("tasks.adopt", n=max(room, 0)):
+                        self._start(task)
+            await asyncio.sleep(self._pace.lease / 2)
+
+    async def _leave(self) -> None:
+        """Hand in what is finished, give back the rest, say goodbye."""
+        held = list(self._held.values())
+        for one in held:
+            if one.job is not None:
+                one.job.cancel()
+        await asyncio.gather(*(one.job for one in held if one.job is not None), return_exceptions=True)
+        with suppress(DatabaseUnavailable):
+            if self._finished:
+                results, self._finished = self._finished, []
+                await self._hand_in(results, 0)
+            rows: list[dict[str, Any]] = [
+                {"task": one.task["id"], "fence": one.task["fence"]} for one in self._held.values()
+            ]
+            if rows:
+                await self._side.ask("tasks.release", tasks=rows, notify=True)
+            await self._side.ask("workers.retire")
+        await self._exchange.close()
+        await self._side.close()

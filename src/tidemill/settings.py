@@ -1,0 +1,65 @@
+"""Settings of a site: from the environment (`TIDEMILL_…`) or `<site>/tidemill.env`. Read here and nowhere else."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOCAL_NETWORKS = ["127.0.0.0/8", "::1/128", "localhost"]
+
+
+class Settings(BaseSettings):
+    """Every setting has a default that is right for one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", extra="ignore")
+
+    site: Path = Field(Path("site"), description="Folder of the site: the embedded database, large documents, keys.")
+    database_url: str | None = Field(
+        None, description="Any PostgreSQL ≥ 14. Unset: an embedded server in the site's folder."
+    )
+    host: str = Field("127.0.0.1", description="Address that the web pages and the API listen on.")
+    port: int = Field(8400, ge=0, le=65535, description="Port of the pages and the API; 0: any free one.")
+    app_addresses: list[str] = Field(
+        LOCAL_NETWORKS, description="Hosts and networks that apps may be reached at (JSON list)."
+    )
+    slots: int = Field(256, ge=1, description="Attempts that one worker has in hand at most.")
+    lease: float = Field(30.0, gt=0, description="Seconds that a claim holds without a heartbeat.")
+    poll: float = Field(1.0, gt=0, description="Seconds between looks for work when nothing wakes the worker.")
+    inline_limit: int = Field(
+        256 * 1024,
+        ge=0,
+        description="Bytes; larger documents go to the document store instead of the database.",
+    )
+    documents: str | None = Field(
+        None, description="URL of the document store (s3://…, gs://…, az://…). Unset: a folder in the site."
+    )
+    log_json: bool = Field(False, description="Log lines as JSON.")
+
+    @property
+    def documents_url(self) -> str:
+        return self.documents or (self.site / "documents").absolute().as_uri()
+
+    @property
+    def database_folder(self) -> Path:
+        return self.site / "database"
+
+    def web_key(self) -> str:
+        """The key to this site's pages and API, made at first use and readable by its owner alone."""
+        path = self.site / "web.key"
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            self.site.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24), encoding="ascii")
+        return path.read_text(encoding="ascii").strip()
+
+
+def load_settings(site: Path | None = None) -> Settings:
+    """The settings of the site in this folder (default: `TIDEMILL_SITE` or `./site`)."""
+    folder = site or Settings().site
+    env = Settings(_env_file=folder / "tidemill.env")  # type: ignore[call-arg]
+    return env.model_copy(update={"site": folder})

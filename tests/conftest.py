@@ -1,0 +1,97 @@
+"""Fixtures shared by all rooms: a real PostgreSQL, and a fresh database cloned from a template for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tidemill.db import schema
+from tidemill.db.database import Database
+from tidemill.db.embedded import EmbeddedServer
+from tidemill.storage.documents import DocumentStore
+
+TEMPLATE = "tidemill_template"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL whose template database has the newest schema.
+
+    One embedded server for all of pytest's processes; `TIDEMILL_TEST_DATABASE_URL` names another (a superuser's URL).
+    """
+    given = os.environ.get("TIDEMILL_TEST_DATABASE_URL")
+    if given:
+        with _locked(tmp_path_factory):
+            _make_template(given)
+        yield given
+        return
+    root = tmp_path_factory.getbasetemp().parent if os.environ.get("PYTEST_XDIST_WORKER") else tmp_path_factory.getbasetemp()
+    embedded = EmbeddedServer(root / "postgres", durable=False)
+    url = asyncio.run(embedded.start())
+    with _locked(tmp_path_factory):
+        _make_template(url)
+    yield url
+    asyncio.run(embedded.stop())
+
+
+class _locked:  # noqa: N801
+    """One pytest process at a time."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        base = factory.getbasetemp()
+        self._path = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "template.lock"
+
+    def __enter__(self) -> None:
+        self._file = self._path.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _make_template(url: str) -> None:
+    with psycopg.connect(_with_database(url, "postgres"), autocommit=True) as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", [TEMPLATE]).fetchone():
+            return
+        connection.execute("create database tidemill_template_new")
+        schema.migrate(_with_database(url, "tidemill_template_new"))
+        connection.execute(f"alter database tidemill_template_new rename to {TEMPLATE}".encode())
+
+
+def _with_database(url: str, name: str) -> str:
+    return url.rsplit("/", 1)[0] + "/" + name
+
+
+@pytest.fixture
+def database_url(server: str) -> Iterator[str]:
+    """The address of a fresh database with the newest schema."""
+    name = f"t_{uuid.uuid4().hex[:16]}"
+    admin = _with_database(server, "postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}".encode())
+    yield _with_database(server, name)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async def address() -> str:
+        return database_url
+
+    database = Database(address)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> DocumentStore:
+    """A store of large documents in a folder; more than 4 KB counts as large here."""
+    return DocumentStore((tmp_path / "documents").as_uri(), 4096)
