@@ -175,9 +175,7 @@ def _location(item_name: str, location: str) -> str:
     if scheme in ("http", "https"):
         return quote(location, safe="/:?#[]@!$&'()*+,;=%~-._")
     if scheme not in ("", "file"):
-        raise InvalidInput(
-            f"{item_name}: apps cannot read {location}: they read file:// and http(s):// locations."
-        )
+        raise InvalidInput(f"{item_name}: apps cannot read {location}: they read file:// and http(s):// locations.")
     return _file_location(item_name, unquote(location[len("file://") :]) if scheme else location)
 
 

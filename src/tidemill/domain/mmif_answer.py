@@ -132,7 +132,7 @@ def _lost_views(known: Mapping[str, Json], after: Json, notes: list[str]) -> str
 
 
 def _changed(old: Json, new: Json, notes: list[str]) -> str | None:
-    """What differs in meaning between two writings of one view; adds to `notes` what differs in writing only."""
+    """What differs in meaning between two writings of a view; `notes` gets what differs in writing only."""
     if _signature(old) != _signature(new):
         return _difference(_signature(old), _signature(new))
     was, now = _annotations(old), _annotations(new)
@@ -151,11 +151,7 @@ def _changed(old: Json, new: Json, notes: list[str]) -> str | None:
 def _signature(view: Json) -> Json:
     """The metadata that a rewrite must keep: all but `contains` (see `_annotations`) and what is empty."""
     skipped = ("contains", "timestamp")
-    return {
-        key: value
-        for key, value in _metadata(view).items()
-        if key not in skipped and value not in ({}, [], "")
-    }
+    return {key: value for key, value in _metadata(view).items() if key not in skipped and value not in ({}, [], "")}
 
 
 def _annotations(view: Json) -> dict[str, Json]:
@@ -282,8 +278,4 @@ def _what_lacks(value: Any) -> str:
     if not isinstance(value, dict):
         return f"a {type(value).__name__} where an object should be."
     missing = [key for key in ("metadata", "documents", "views") if key not in value]
-    return (
-        f"it lacks {', '.join(missing)}."
-        if missing
-        else "its metadata, documents or views have the wrong shape."
-    )
+    return f"it lacks {', '.join(missing)}." if missing else "its metadata, documents or views have the wrong shape."

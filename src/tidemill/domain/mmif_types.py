@@ -33,13 +33,9 @@ class Dialect(StrEnum):
 
 
 _NEW = re.compile(r"https?://clams\.ai/vocabulary/type/(?P<name>\w+)(?:/(?P<version>v\d+))?/?")
-_OLD = re.compile(
-    r"https?://mmif\.clams\.ai/(?:(?P<spec>\d[\w.]*)/)?vocabulary/(?P<name>\w+)(?:/(?P<version>v\d+))?/?"
-)
+_OLD = re.compile(r"https?://mmif\.clams\.ai/(?:(?P<spec>\d[\w.]*)/)?vocabulary/(?P<name>\w+)(?:/(?P<version>v\d+))?/?")
 _LAPPS = re.compile(r"https?://vocab\.lappsgrid\.org/(?P<name>\w+)(?:#\w+)?/?")
-_LAPPS_MIGRATED = frozenset(
-    {"Token", "Sentence", "Paragraph", "Markable", "NamedEntity", "NounChunk", "VerbChunk"}
-)
+_LAPPS_MIGRATED = frozenset({"Token", "Sentence", "Paragraph", "Markable", "NamedEntity", "NounChunk", "VerbChunk"})
 
 _DOCUMENT_URIS = {
     Dialect.NEW: "http://clams.ai/vocabulary/type/{}/v2",

@@ -1,8 +1,9 @@
 """What the runner asks of every engine, and what an engine may answer.
 
-An engine does one attempt at one step of one item. `submit` either finishes within the call (a web service that
-answers, a function) and returns an `Outcome`, or hands back `Submitted` with a handle that any worker on any
-machine can `poll`, `collect` and `cancel` later, after a crash as well. `tests/contract/` holds every engine to it.
+An engine does one attempt at one step of one item. `submit` either finishes within the call (a web service
+that answers, a function) and returns an `Outcome`, or hands back `Submitted` with a handle that any worker on
+any machine can `poll`, `collect` and `cancel` later, after a crash as well. `tests/contract/` holds every
+engine to it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,33 @@
+"""Which engines a worker has, by the `kind` of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from tidemill.executors.addresses import DEFAULT_ALLOWED
+from tidemill.executors.contract import Executor
+
+if TYPE_CHECKING:
+    from tidemill.executors.python import Step, StepFunction
+
+
+def make_executors(
+    *,
+    allowed_addresses: Iterable[str] = DEFAULT_ALLOWED,
+    functions: Mapping[str, StepFunction | Step] | None = None,
+) -> dict[str, Executor]:
+    """The engines by kind. `python` is there only in a worker that brings functions.
+
+    Raises AddressForbidden for an entry of `allowed_addresses` that says nothing (see `addresses`). An engine's
+    library is imported here and not before.
+    """
+    from tidemill.executors.addresses import AddressPolicy
+    from tidemill.executors.http import HttpExecutor
+
+    executors: dict[str, Executor] = {"http": HttpExecutor(AddressPolicy(allowed_addresses))}
+    if functions:
+        from tidemill.executors.python import PythonExecutor
+
+        executors["python"] = PythonExecutor(functions)
+    return executors
