@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH, HEIGHT = 640, 360
 Colour = tuple[int, int, int]
 
-# Neighbouring scenes take neighbouring palettes, which lie far apart in hue and brightness as real scenes do:
-# sky or wall above, sky or wall below, ground, the thing that moves.
+# Sky or wall above, sky or wall below, ground, the thing that moves. Scenes that follow one another take palettes that
+# do, far apart in hue and brightness; the even ones are bright, so that none follows a dark slate unseen.
 PALETTES: list[tuple[Colour, Colour, Colour, Colour]] = [
     ((96, 156, 220), (214, 232, 246), (58, 122, 52), (250, 222, 96)),
     ((24, 14, 38), (64, 30, 70), (16, 12, 24), (230, 150, 60)),
@@ -41,7 +41,7 @@ def slate(lines: list[tuple[str, str]]) -> Image.Image:
     for row, (label, value) in enumerate(lines):
         top = 34 + row * step
         pen.text((34, top), label, font=font(22), fill=(170, 180, 200))
-        pen.text((160, top), value, font=font(24), fill=(255, 255, 255))
+        pen.text((190, top), value, font=font(24), fill=(255, 255, 255))
     return picture
 
 

@@ -68,25 +68,116 @@ class Recording:
 
 
 RECORDINGS = [
-    Recording(1, "Evening Journal", "1974-03-12", "A-1041", "Ruth Calder", "Dr. Alma Reyes", "Marine biologist", 5, 4),
     Recording(
-        2, "Rivers of the North", "1981-11-02", "B-2207", "Tom Halvorsen", "Ingrid Moe", "Ferry captain",
-        8, 5, [6, 5, 7, 4, 6],
+        1,
+        title="Evening Journal",
+        date="1974-03-12",
+        tape="A-1041",
+        director="Ruth Calder",
+        guest="Dr. Alma Reyes",
+        role="Marine biologist",
+        bars=5,
+        slate=4,
     ),
-    Recording(3, "City Council Live", "1969-06-24", "C-0318", "Peter Lamb", "Mayor Ellis Grant", "City Hall", 4, 3, [5, 3, 3, 4]),
     Recording(
-        4, "The Jazz Hour", "1977-09-30", "D-4410", "Nina Brooks", "Clyde Warren", "Trumpet",
-        10, 5, [5, 6, 4, 5, 7, 6, 4],
+        2,
+        title="Rivers of the North",
+        date="1981-11-02",
+        tape="B-2207",
+        director="Tom Halvorsen",
+        guest="Ingrid Moe",
+        role="Ferry captain",
+        bars=8,
+        slate=5,
+        shots=[6, 5, 7, 4, 6],
     ),
-    Recording(5, "Silent Harvest", "1958-08-17", "E-0052", "Walter Finch", "Farmers of Dale", "County archive", 4, 4, [5, 4, 6], "no-sound"),
-    Recording(6, "Science Workshop", "1986-01-21", "F-6120", "Maria Ortega", "Prof. Henry Wu", "Physicist", 6, 4, [4, 4, 3, 5, 4]),
     Recording(
-        7, "Harbor Report", "1979-05-08", "G-3371", "Sam Whitaker", "Lucille Dunn", "Dock worker",
-        5, 4, [6, 6, 6, 6, 6], "cut-short",
+        3,
+        title="City Council Live",
+        date="1969-06-24",
+        tape="C-0318",
+        director="Peter Lamb",
+        guest="Mayor Ellis Grant",
+        role="City Hall",
+        bars=4,
+        slate=3,
+        shots=[5, 3, 3, 4],
     ),
-    Recording(8, "Lost Broadcast", "1972-12-01", "H-0009", "Unknown", "Unknown", "Unknown", 5, 4, fault="not-video"),
-    Recording(9, "Letters from Home", "1983-02-14", "K-7755", "Joan Pickett", "Arthur Bell", "Historian", 7, 4, [5, 5, 4, 6]),
-]  # fmt: skip
+    Recording(
+        4,
+        title="The Jazz Hour",
+        date="1977-09-30",
+        tape="D-4410",
+        director="Nina Brooks",
+        guest="Clyde Warren",
+        role="Trumpet",
+        bars=10,
+        slate=5,
+        shots=[5, 6, 4, 5, 7, 6, 4],
+    ),
+    Recording(
+        5,
+        title="Silent Harvest",
+        date="1958-08-17",
+        tape="E-0052",
+        director="Walter Finch",
+        guest="Farmers of Dale",
+        role="County archive",
+        bars=4,
+        slate=4,
+        shots=[5, 4, 6],
+        fault="no-sound",
+    ),
+    Recording(
+        6,
+        title="Science Workshop",
+        date="1986-01-21",
+        tape="F-6120",
+        director="Maria Ortega",
+        guest="Prof. Henry Wu",
+        role="Physicist",
+        bars=6,
+        slate=4,
+        shots=[4, 4, 3, 5, 4],
+    ),
+    Recording(
+        7,
+        title="Harbor Report",
+        date="1979-05-08",
+        tape="G-3371",
+        director="Sam Whitaker",
+        guest="Lucille Dunn",
+        role="Dock worker",
+        bars=5,
+        slate=4,
+        shots=[6, 6, 6, 6, 6],
+        fault="cut-short",
+    ),
+    Recording(
+        8,
+        title="Lost Broadcast",
+        date="1972-12-01",
+        tape="H-0009",
+        director="Unknown",
+        guest="Unknown",
+        role="Unknown",
+        bars=5,
+        slate=4,
+        fault="not-video",
+    ),
+    Recording(
+        9,
+        title="Letters from Home",
+        date="1983-02-14",
+        tape="K-7755",
+        director="Joan Pickett",
+        guest="Arthur Bell",
+        role="Historian",
+        bars=7,
+        slate=4,
+        shots=[5, 5, 4, 6],
+    ),
+]
 
 
 @cache
@@ -94,7 +185,9 @@ def smpte_bars() -> bytes:
     """One picture of SMPTE bars as ffmpeg draws them, in raw RGB."""
     source = f"smptebars=size={drawing.WIDTH}x{drawing.HEIGHT}:rate=1"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, "-frames:v", "1"]
-    return subprocess.run([*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, capture_output=True).stdout
+    return subprocess.run(
+        [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, capture_output=True
+    ).stdout
 
 
 def pictures(recording: Recording) -> Iterator[bytes]:
@@ -105,7 +198,7 @@ def pictures(recording: Recording) -> Iterator[bytes]:
     for place, length in enumerate(recording.shots):
         seed = recording.number * 100 + place
         for tick in range(length * FPS):
-            picture = drawing.scene(recording.number + place, seed, tick / FPS)
+            picture = drawing.scene(2 * recording.number + place, seed, tick / FPS)
             if place == 1 and FPS <= tick < 4 * FPS:
                 picture = drawing.lower_third(picture, recording.guest, recording.role)
             yield picture.tobytes()
@@ -118,12 +211,14 @@ def sound_inputs(recording: Recording) -> list[str]:
     """ffmpeg's arguments for the sound: the tone under the bars, then soft noise as of a room."""
     if recording.fault == "no-sound":
         return ["-map", "0:v"]
+    tone = f"sine=frequency=1000:sample_rate=16000:duration={recording.bars}"
     rest = recording.seconds - recording.bars
+    room = f"anoisesrc=color=pink:amplitude=0.2:seed={recording.number}:sample_rate=16000:duration={rest}"
     return [
-        *("-f", "lavfi", "-i", f"sine=frequency=1000:sample_rate=16000:duration={recording.bars}"),
-        *("-f", "lavfi", "-i", f"anoisesrc=color=pink:amplitude=0.2:seed={recording.number}:sample_rate=16000:duration={rest}"),
-        *("-filter_complex", "[1:a][2:a]concat=n=2:v=0:a=1[sound]", "-map", "0:v", "-map", "[sound]", "-c:a", "aac", "-b:a", "48k"),
-    ]  # fmt: skip
+        *("-f", "lavfi", "-i", tone, "-f", "lavfi", "-i", room),
+        *("-filter_complex", "[1:a][2:a]concat=n=2:v=0:a=1[sound]", "-map", "0:v", "-map", "[sound]"),
+        *("-c:a", "aac", "-b:a", "48k"),
+    ]
 
 
 def encode(recording: Recording, target: Path) -> None:
