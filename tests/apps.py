@@ -423,7 +423,8 @@ class ScriptedApp:
     def _progress(self, number: str, job: _Job, writer: asyncio.StreamWriter) -> None:
         job.polls += 1
         headers = {"Retry-After": job.behaviour.text("every", "0.05")}
-        share = min((job.polls - 1) / max(job.behaviour.number("polls", 3), 1), 1.0)
+        wanted = job.behaviour.number("polls", 3)
+        share = min((job.polls - 1) / wanted, 1.0) if wanted > 0 else 1.0
         if seconds := job.behaviour.number("seconds", 0):
             share = min((time.monotonic() - job.started) / seconds, 1.0)
         if job.cancelled:
