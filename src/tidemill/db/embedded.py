@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from tidemill.db.embedded_binaries import binaries_for
-from tidemill.db.embedded_folder import log_tail, open_lock, server_account, try_lock
+from tidemill.db.embedded_folder import give_to_owner, log_tail, open_lock, server_account, try_lock
 from tidemill.errors import EmbeddedServerError
 
 LOOK_SECONDS = 0.02
@@ -139,6 +139,7 @@ class EmbeddedServer:
         binaries = await asyncio.to_thread(binaries_for, server_account(self.folder), self._cache)
         mode = "durable" if self._durable else "fast"
         with (self.folder / "server.log").open("ab") as log:
+            give_to_owner(self.folder, log.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", "-c", SUPERVISE, ROOT, str(self.folder), str(binaries), mode,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,

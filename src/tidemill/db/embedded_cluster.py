@@ -17,8 +17,8 @@ from pathlib import Path
 from tidemill.db.embedded_folder import (
     ServerFailure,
     open_lock,
-    processes_in,
     server_account,
+    servers_in,
     try_lock,
     write_private,
 )
@@ -94,7 +94,7 @@ class Cluster:
 
     def kill_orphans(self) -> None:
         """End backends that outlived a killed postmaster; recovery from the log makes that safe."""
-        running = processes_in(self.data) if self.data.exists() else []
+        running = servers_in(self.data) if self.data.exists() else []
         if self.postmaster_line(0) not in map(str, running):
             for pid in running:
                 with contextlib.suppress(ProcessLookupError):
@@ -214,7 +214,7 @@ class Cluster:
         settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "logging_collector=off")
         options = self.options(*settings, *self.safety)
         with self.sole_use() as lock, self.opened(self.data) as (name, descriptors), log.open("ab") as end:
-            if not processes_in(self.data):  # else a server that is not ours: PostgreSQL itself must refuse
+            if not servers_in(self.data):  # else a server that is not ours: PostgreSQL itself must refuse
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
             return subprocess.Popen(
                 [str(self.binaries / "postgres"), "-D", name, *options],

@@ -40,13 +40,14 @@ class Account:
 
 
 def server_account(folder: Path) -> Account:
-    """Ourselves; as root, the owner of the data there is, or else `nobody`."""
+    """Ourselves; as root, the owner of what is there, or else `nobody`."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
-    with contextlib.suppress(FileNotFoundError):
-        owner = (folder / "data").stat()
-        if owner.st_uid != 0:
-            return Account(owner.st_uid, owner.st_gid)
+    for place in (folder / "data", folder):
+        with contextlib.suppress(FileNotFoundError):
+            owner = place.stat()
+            if owner.st_uid != 0:
+                return Account(owner.st_uid, owner.st_gid)
     nobody = pwd.getpwnam("nobody")  # its group is nogroup, or nobody, or another: the entry knows
     return Account(nobody.pw_uid, nobody.pw_gid)
 
@@ -93,13 +94,13 @@ def log_tail(path: Path, lines: int = 12) -> str:
     return ""
 
 
-def processes_in(directory: Path) -> list[int]:
-    """Processes whose working directory this is. PostgreSQL's, all of them, work in their data directory."""
+def servers_in(data: Path) -> list[int]:
+    """Process ids of PostgreSQL on this data directory, backends too: all of them work in it."""
     found = []
-    here = directory.stat()
+    here = data.stat()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.path.samestat((entry / "cwd").stat(), here):
+            if (entry / "comm").read_text().strip() == "postgres" and os.path.samestat((entry / "cwd").stat(), here):
                 found.append(int(entry.name))
     return found
 

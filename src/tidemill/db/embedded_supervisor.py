@@ -27,6 +27,7 @@ from tidemill.db.embedded_folder import ServerFailure, free_port, open_lock, try
 LOG_BYTES = 8 << 20
 POLL_SECONDS = 0.25
 STOP_SECONDS = 60.0
+RESTART_SECONDS = 0.5  # between two restarts, so that a server that dies again and again takes no whole core
 
 
 @dataclass
@@ -60,11 +61,14 @@ class Supervisor:
             self.cluster.initialise()
         self.cluster.check_version()
         self.start()
+        started = time.monotonic() - RESTART_SECONDS
         while not (self.stopping or try_lock(self.users)):
             self.pause(POLL_SECONDS)
             if self.server is not None and self.server.poll() is not None and not self.stopping:
                 self.report("starting")
+                time.sleep(max(0.0, started + RESTART_SECONDS - time.monotonic()))
                 self.start()
+                started = time.monotonic()
             self.rotate_log()
         self.stop()
 
