@@ -11,8 +11,8 @@ from typing import Any
 from tidemill.db import schema
 from tidemill.db.database import Database
 from tidemill.db.embedded import EmbeddedServer
-from tidemill.executors import make_executors
 from tidemill.executors.addresses import AddressPolicy
+from tidemill.executors.registry import make_executors
 from tidemill.runner.worker import Pace, Worker
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
@@ -31,9 +31,15 @@ class Site:
 
     def worker(self, functions: Mapping[str, Callable[..., Any]] | None = None, slots: int | None = None) -> Worker:
         """A worker of this site. `functions`: the Python steps that it has, by name."""
-        executors = make_executors(self.addresses, functions or {})
+        executors = make_executors(allowed_addresses=self.settings.app_addresses, functions=functions or {})
         pace = Pace(slots or self.settings.slots, self.settings.lease, self.settings.poll)
-        return Worker(self.database, executors, self.documents, pace=pace, functions=tuple(functions or {}))
+        return Worker(
+            self.database,
+            executors,
+            self.documents,
+            pace=pace,
+            functions=tuple(f"python:{name}" for name in functions or {}),
+        )
 
 
 @asynccontextmanager

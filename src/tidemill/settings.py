@@ -16,27 +16,29 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEMILL_", extra="ignore")
 
-    site: Path = Field(Path("site"), description="Folder of the site: the embedded database, large documents, keys.")
+    site: Path = Field(
+        default=Path("site"), description="Folder of the site: embedded database, large documents, keys."
+    )
     database_url: str | None = Field(
-        None, description="Any PostgreSQL ≥ 14. Unset: an embedded server in the site's folder."
+        default=None, description="Any PostgreSQL ≥ 14. Unset: an embedded server in the site's folder."
     )
-    host: str = Field("127.0.0.1", description="Address that the web pages and the API listen on.")
-    port: int = Field(8400, ge=0, le=65535, description="Port of the pages and the API; 0: any free one.")
+    host: str = Field(default="127.0.0.1", description="Address that the web pages and the API listen on.")
+    port: int = Field(default=8400, ge=0, le=65535, description="Port of the pages and the API; 0: any free one.")
     app_addresses: list[str] = Field(
-        LOCAL_NETWORKS, description="Hosts and networks that apps may be reached at (JSON list)."
+        default=LOCAL_NETWORKS, description="Hosts and networks that apps may be reached at (JSON list)."
     )
-    slots: int = Field(256, ge=1, description="Attempts that one worker has in hand at most.")
-    lease: float = Field(30.0, gt=0, description="Seconds that a claim holds without a heartbeat.")
-    poll: float = Field(1.0, gt=0, description="Seconds between looks for work when nothing wakes the worker.")
+    slots: int = Field(default=256, ge=1, description="Attempts that one worker has in hand at most.")
+    lease: float = Field(default=30.0, gt=0, description="Seconds that a claim holds without a heartbeat.")
+    poll: float = Field(default=1.0, gt=0, description="Seconds between looks for work when nothing wakes the worker.")
     inline_limit: int = Field(
-        256 * 1024,
+        default=256 * 1024,
         ge=0,
         description="Bytes; larger documents go to the document store instead of the database.",
     )
     documents: str | None = Field(
-        None, description="URL of the document store (s3://…, gs://…, az://…). Unset: a folder in the site."
+        default=None, description="URL of the document store (s3://…, gs://…, az://…). Unset: a folder in the site."
     )
-    log_json: bool = Field(False, description="Log lines as JSON.")
+    log_json: bool = Field(default=False, description="Log lines as JSON.")
 
     @property
     def documents_url(self) -> str:

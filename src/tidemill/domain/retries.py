@@ -23,8 +23,8 @@ class RetryPolicy:
     backoff: float
 
     def pause(self, used: int) -> float | None:
-        """Seconds to wait when `used` tries are used up, or None if that was the last. Jitter: 50% to 100% of the pause."""
+        """Seconds to wait when `used` tries are used up; None after the last. Jitter: 50% to 100% of the pause."""
         if used >= self.tries:
             return None
-        longest = min(self.backoff * 2 ** min(used - 1, 30), LONGEST_PAUSE)
+        longest: float = min(self.backoff * 2 ** min(used - 1, 30), LONGEST_PAUSE)
         return longest * random.uniform(0.5, 1.0)

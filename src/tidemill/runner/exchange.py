@@ -31,7 +31,7 @@ class Abilities:
 
 
 class Exchange:
-    """One connection and one worker's identity. Every method is one transaction; after a cut the next call reconnects."""
+    """One connection and one worker's identity. Each method is one transaction; after a cut the next reconnects."""
 
     def __init__(self, database: Database, *, lease: float, abilities: Abilities) -> None:
         self._database = database

@@ -27,7 +27,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a re-run would touch: tasks that would start again, finished steps that would be superseded, and what stays."""
+    """What a re-run would touch: tasks that start again, finished steps that are superseded, and what stays."""
 
     tasks: int
     steps: int

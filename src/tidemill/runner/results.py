@@ -24,7 +24,7 @@ class Result:
 
     @property
     def size(self) -> int:
-        return 500 + sum(document["size"] for document in self.documents if document["body"] is not None)
+        return 500 + sum(int(document["size"]) for document in self.documents if document["body"] is not None)
 
 
 def reused(task: Row) -> Result:
@@ -62,10 +62,7 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
 def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
     used = task["tries"] + 1
     pause = policy.pause(used) if outcome.retry else None
-    if pause is None:
-        reason = outcome.reason
-    else:
-        reason = f"{outcome.reason} (try {used} of {policy.tries})"
+    reason = outcome.reason if pause is None else f"{outcome.reason} (try {used} of {policy.tries})"
     return {
         "outcome": "failed",
         "move": "failed" if pause is None else "retry",

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
-from tidemill.db.models import App, AppVersion, Batch, Pipeline, PipelineVersion, Run, Step
+from tidemill.db.models import App, AppVersion, Batch, Pipeline, Run, Step
 from tidemill.domain.mmif import Dialect, Media, dialect_for, source_document
 from tidemill.errors import Conflict, NotFound
 from tidemill.pipelines.check import check_chain

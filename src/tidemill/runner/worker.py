@@ -42,7 +42,10 @@ class Pace:
 
 
 class Worker:
-    """Works until told to stop. `stop()` lets work in hand finish; `abandon()` gives the leases back."""
+    """Works until told to stop. `stop()` lets work in hand finish; `abandon()` gives the leases back.
+
+    The executors are the worker's own from here on: it closes them when it leaves.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Worker:
         functions: tuple[str, ...] = (),
     ) -> None:
         self._database = database
+        self._executors = executors
         self._pace = pace or Pace()
         kinds = [kind for kind in executors if kind != "python" or functions]
         abilities = Abilities(kinds, functions)
@@ -221,7 +225,7 @@ class Worker:
     async def _renew(self) -> None:
         """Push back the leases of what is in hand, and stop what was cancelled.
 
-        Work whose lease was lost goes on: an app cannot be stopped, and its late result is kept for a person to look at.
+        Work whose lease was lost goes on: an app cannot be stopped, and its late result is kept for a person.
         """
         sent = dict(self._held)
         rows = [{"task": task, "fence": fence, "progress": held.progress} for (task, fence), held in sent.items()]
@@ -241,7 +245,7 @@ class Worker:
             await held.executor.cancel(held.work, held.handle)
 
     async def _reconcile(self) -> None:
-        """At the start and then twice a lease: lost tasks become due, orphaned jobs are adopted, finished runs closed."""
+        """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed."""
         while True:
             with suppress(DatabaseUnavailable):
                 await self._side.ask("tasks.expire", notify=True)
@@ -269,5 +273,7 @@ class Worker:
             if rows:
                 await self._side.ask("tasks.release", tasks=rows, notify=True)
             await self._side.ask("workers.retire")
+        for executor in self._executors.values():
+            await executor.close()
         await self._exchange.close()
         await self._side.close()
