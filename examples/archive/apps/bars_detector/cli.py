@@ -1,11 +1,13 @@
-"""Run this app on the command line: `python cli.py [--parameter value …] -- in.mmif out.mmif`."""
+"""Run this app on the command line: `python cli.py [--parameter value …] -- in.mmif out.mmif`.
 
-import runpy
+The program is clams-python's own, which it keeps as a template for each app to copy.
+"""
+
 from pathlib import Path
 
 import clams
 
-TEMPLATES = Path(clams.__file__).parent / "develop" / "templates" / "app"
+TEMPLATE = Path(clams.__file__).parent / "develop" / "templates" / "app" / "cli.py.template"
 
-if __name__ == "__main__":
-    runpy.run_path(str(TEMPLATES / "cli.py.template"), run_name="__main__")
+# Not runpy: the template leaves its output file open, and only what stands in __main__ is flushed at the end.
+exec(compile(TEMPLATE.read_text(), str(TEMPLATE), "exec"))
