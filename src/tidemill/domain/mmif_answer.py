@@ -11,6 +11,7 @@ meaning where that differs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ Json = dict[str, Any]
 # Old name → new name, from clams-vocabulary 1.2.0 (`_property_aliases`).
 _RENAMED = {"frameType": "label", "boxType": "label", "word": "text", "classifications": "classification"}
 _HOPELESS = ("Value for parameter", "Cannot find configuration for a required parameter")
+
+# As clams-python writes them: `<class 'ValueError'>: …` and `{message : UserWarning('…'), category : …}`.
+_CLASS = re.compile(r"^<class '(?:[\w.]*\.)?(\w+)'>")
+_WARNING = re.compile(r"^\{message : \w+\((?P<quote>['\"])(?P<message>.*)(?P=quote)\), category : ", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def check_answer(before: bytes | Json, after: bytes) -> Answer:
 
 def _compare(before: Json, after: Json) -> Answer:
     known = _by_id(before["views"])
-    new = [view for view in after["views"] if not isinstance(view, dict) or view.get("id") not in known]
+    new = [view for view in after["views"] if not isinstance(view, dict) or str(view.get("id")) not in known]
     notes: list[str] = []
     error = _error_of(new)
     problem = _shape(after["views"]) or _lost_documents(before, after) or _lost_views(known, after, notes)
@@ -233,7 +238,7 @@ def _error_of(views: Iterable[Any]) -> tuple[str, str] | None:
         error = _metadata(view).get("error") if isinstance(view, dict) else None
         if isinstance(error, dict):
             message = str(error.get("message") or "no reason given")
-            return message, str(error.get("stackTrace") or "")
+            return _CLASS.sub(r"\1", message), str(error.get("stackTrace") or "")
         if error:
             return str(error), ""
     return None
@@ -243,8 +248,14 @@ def _warnings(views: Iterable[Json]) -> list[str]:
     found = []
     for view in views:
         warnings = _metadata(view).get("warnings")
-        found += [f"warning: {warning}" for warning in warnings] if isinstance(warnings, list) else []
+        found += [_warning(warning) for warning in warnings] if isinstance(warnings, list) else []
     return found
+
+
+def _warning(text: Any) -> str:
+    """mmif-python writes a Python warning as its `repr`, with the file and line of its own code."""
+    match = _WARNING.match(str(text))
+    return f"warning: {match['message'] if match else text}"
 
 
 def _version(apps: tuple[str, ...]) -> str:
