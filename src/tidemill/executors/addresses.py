@@ -152,6 +152,8 @@ def _entry(text: str) -> _Entry:
             return _Entry(text, network=ip_network(entry, strict=False))
         wildcard = entry.startswith("*.")
         parts = urlsplit(f"//{entry[2:] if wildcard else entry}")
+        if parts.path or parts.username is not None:
+            raise ValueError("more than a host and a port")
         host, port = _host(parts), parts.port
         if not wildcard and (":" in host or _NUMERIC_LABEL.fullmatch(host.rpartition(".")[2])):
             return _Entry(text, port, network=ip_network(host))

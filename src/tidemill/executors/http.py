@@ -149,8 +149,6 @@ class HttpExecutor:
             return Failed(
                 f"The app no longer knows of this work (it answered {reply.status}); it was restarted, perhaps."
             )
-        if status.state == "unclear":
-            return await _judged(work, reply)
         if status.state == "failed":
             return await self._failure(work, status)
         if status.state == "result":

@@ -76,7 +76,7 @@ class StatusReport:
     """What a status URL said."""
 
     state: str
-    """`running`, `done`, `failed`, `result` (the body is the result itself), `gone`, or `unclear`."""
+    """`running`, `done`, `failed`, `gone`, or `result`: the body says no state, so it is the result or an error."""
     fraction: float | None = None
     message: str = ""
     result: Any = None
@@ -96,7 +96,7 @@ def read_status(reply: Reply) -> StatusReport:
     if state is None:
         if reply.status == 202:
             return StatusReport("running", poll_after=wait)
-        return StatusReport("result" if reply.status in (200, 201) or body else "unclear")
+        return StatusReport("result")
     return StatusReport(
         state,
         _fraction(body),
