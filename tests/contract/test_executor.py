@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.apps import ScriptedApp
 
-from apps import ScriptedApp
 from tidemill.executors.contract import (
     AppCall,
     Done,

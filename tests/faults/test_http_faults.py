@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.apps import ScriptedApp, ScriptedAppProcess
 
-from apps import ScriptedApp, ScriptedAppProcess
 from tidemill.domain.mmif import Dialect, Media, source_document
 from tidemill.executors.contract import AppCall, Done, Failed, Outcome, Submitted, Unavailable, Work
 from tidemill.executors.http import HttpExecutor

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.apps import ScriptedApp, ScriptedAppProcess
 
-from apps import ScriptedApp, ScriptedAppProcess
 from tidemill.domain.mmif import Dialect, Media, inputs_of, source_document, texts
 from tidemill.errors import AddressForbidden, AppRefused
 from tidemill.executors.addresses import AddressPolicy, parse_url

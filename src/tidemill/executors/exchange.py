@@ -148,7 +148,10 @@ class Exchanger:
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = httpcore2.default_ssl_context()
+            try:
+                self._tls = httpcore2.default_ssl_context()
+            except OSError as error:
+                raise Unreachable(f"this machine's certificate authorities cannot be read ({error})") from error
         return self._tls
 
 
