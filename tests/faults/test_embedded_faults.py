@@ -197,3 +197,12 @@ async def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(serve
     owner = stale.parent.stat()
     os.chown(stale, owner.st_uid, owner.st_gid)
     assert await server.start() == url
+
+
+async def test_the_server_stops_in_order_when_its_supervisor_is_killed(server: EmbeddedServer) -> None:
+    url = await server.url()
+    kill(state(server)["pid"])
+    async with asyncio.timeout(60):
+        await until_free(server, "postgres.lock")
+    assert "database system is shut down" in (server.folder / "server.log").read_text()
+    assert await server.ensure() == url

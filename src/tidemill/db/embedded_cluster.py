@@ -86,19 +86,24 @@ class Cluster:
         try:
             while not try_lock(lock):
                 if time.monotonic() > patience:
-                    self.kill_orphans()
+                    self.end_orphans()
+                    patience = time.monotonic() + 1.0
                 time.sleep(0.01)
             yield lock
         finally:
             os.close(lock)
 
-    def kill_orphans(self) -> None:
-        """End backends that outlived a killed postmaster; recovery from the log makes that safe."""
+    def end_orphans(self) -> None:
+        """Have an earlier server of ours stop in order; kill backends whose postmaster is gone.
+
+        Recovery from the log makes the latter safe. A server that somebody else started never holds our lock,
+        so nobody waits for it here.
+        """
         running = servers_in(self.data) if self.data.exists() else []
-        if self.postmaster_line(0) not in map(str, running):
-            for pid in running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        postmaster = [pid for pid in running if str(pid) == self.postmaster_line(0)]
+        for pid in postmaster or running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT if postmaster else signal.SIGKILL)
 
     def postmaster_line(self, number: int) -> str:
         """A line of postmaster.pid: 0 is the process id, 7 the status."""
@@ -209,11 +214,11 @@ class Cluster:
         """Whether this postmaster takes connections."""
         return self.postmaster_line(0) == str(pid) and self.postmaster_line(7) == "ready"
 
-    def serve(self, port: int, log: Path) -> subprocess.Popen[bytes]:
-        """Run the server as a direct child, once nothing of an earlier one is left."""
+    def serve(self, port: int, lock: int, log: Path) -> subprocess.Popen[bytes]:
+        """Run the server as a direct child that inherits the lock of `sole_use`."""
         settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "logging_collector=off")
         options = self.options(*settings, *self.safety)
-        with self.sole_use() as lock, self.opened(self.data) as (name, descriptors), log.open("ab") as end:
+        with self.opened(self.data) as (name, descriptors), log.open("ab") as end:
             if not servers_in(self.data):  # else a server that is not ours: PostgreSQL itself must refuse
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
             return subprocess.Popen(

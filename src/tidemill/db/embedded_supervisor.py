@@ -103,9 +103,10 @@ class Supervisor:
     def launch(self) -> int:
         """Run the server on the kept port, or on another if that is taken; returns the port."""
         kept = self.folder / "port"
-        port = free_port(int(kept.read_text()) if kept.exists() else None)
-        write_private(self.folder, "port", str(port))
-        self.server = self.cluster.serve(port, self.log)
+        with self.cluster.sole_use() as lock:  # before the port: an earlier server may still listen on it
+            port = free_port(int(kept.read_text()) if kept.exists() else None)
+            write_private(self.folder, "port", str(port))
+            self.server = self.cluster.serve(port, lock, self.log)
         return port
 
     def stop(self) -> None:
