@@ -1,0 +1,1 @@
+"""From sources over files to items."""

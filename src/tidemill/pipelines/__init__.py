@@ -1,0 +1,1 @@
+"""Apps, pipelines, batches, and the site file that describes them."""
