@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.resources import files
 from typing import TypeVar
@@ -93,3 +94,7 @@ def _config(connection: Connection) -> Config:
     config.set_main_option("script_location", str(files("tidemill.db") / "migrations"))
     config.attributes["connection"] = connection
     return config
+
+
+if __name__ == "__main__":
+    revision(sys.argv[2], sys.argv[1])

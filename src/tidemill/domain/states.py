@@ -34,7 +34,7 @@ IN_HAND = frozenset({TaskState.RUNNING, TaskState.SUBMITTED})
 MOVES: frozenset[tuple[TaskState, TaskState]] = frozenset(
     {
         (TaskState.WAITING, TaskState.RUNNING),  # claim
-        (TaskState.WAITING, TaskState.DONE),  # an earlier output is used again
+        (TaskState.WAITING, TaskState.DONE),  # a late result of the last step is promoted
         (TaskState.WAITING, TaskState.CANCELLED),
         (TaskState.RUNNING, TaskState.SUBMITTED),
         (TaskState.RUNNING, TaskState.WAITING),  # next step, retry later, lease lost
@@ -47,7 +47,9 @@ MOVES: frozenset[tuple[TaskState, TaskState]] = frozenset(
         (TaskState.SUBMITTED, TaskState.CANCELLED),
         (TaskState.DONE, TaskState.WAITING),  # re-run from a step
         (TaskState.FAILED, TaskState.WAITING),  # retry, re-run
+        (TaskState.FAILED, TaskState.DONE),  # a late result of the last step is promoted
         (TaskState.CANCELLED, TaskState.WAITING),  # retry, re-run
+        (TaskState.CANCELLED, TaskState.DONE),  # a late result of the last step is promoted
     }
 )
 
