@@ -1,6 +1,6 @@
 """The embedded PostgreSQL when its parts are killed with -9: it comes back, and every acknowledged row is there."""
 
-# ruff: noqa: ASYNC110, ASYNC220 - what is waited for happens in other processes, which set no Event
+# ruff: noqa: ASYNC220 - what is waited for happens in other processes, which set no Event
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def ask(url: str, sql: str) -> object:
 
 
 def python_for_all() -> str:
-    """A Python of this version that every user can run: root's own is often under /root."""
+    """A Python of this version that every user can run: root's own is often in root's home."""
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         resolved = Path(python).resolve()
         if resolved.exists() and all(p.stat().st_mode & 0o001 for p in resolved.parents):

@@ -44,7 +44,7 @@ def binaries_for(account: Account, cache: Path | None = None) -> Path:
     """The programs' folder, such that the account can run them.
 
     An ordinary user runs what the package installed. For root, who hands the server to an unprivileged user,
-    that may lie under a folder such as /root which that user cannot pass. PostgreSQL resolves its own absolute
+    that may lie under a folder such as root's home which that user cannot pass. PostgreSQL resolves its own absolute
     path, so the programs (not the data) are then copied once into `cache`, or into the system's cache if that is
     out of reach as well.
     """

@@ -116,7 +116,7 @@ class Cluster:
     def opened(self, directory: Path) -> Iterator[tuple[str, list[int]]]:
         """The directory's name for PostgreSQL, and the descriptors that must be handed to it.
 
-        As root, the site may lie under a folder that `nobody` cannot pass, such as /root. Nothing is loosened
+        As root, the site may lie under a folder that `nobody` cannot pass, such as root's home. Nothing is loosened
         for that: PostgreSQL is given the open directory, which /proc/self/fd names without a walk through the
         parents. (Started inside it with `-D .` PostgreSQL fails: it makes the path absolute.)
         """
