@@ -11,6 +11,7 @@ TidemillError
 ├── AddressForbidden      a URL leads to a host or network that the site does not allow
 ├── DatabaseUnavailable   PostgreSQL cannot be reached
 │   └── EmbeddedServerError
+├── DatabaseRefused       PostgreSQL refused a statement: what it was given breaks a rule of the tables
 └── StorageError          the object store failed
 """
 
@@ -71,6 +72,10 @@ class DatabaseUnavailable(TidemillError):
 
 class EmbeddedServerError(DatabaseUnavailable):
     """The embedded PostgreSQL server did not start."""
+
+
+class DatabaseRefused(TidemillError):
+    """The database refused a statement."""
 
 
 class StorageError(TidemillError):

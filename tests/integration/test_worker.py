@@ -272,3 +272,16 @@ async def test_a_second_stop_gives_the_leases_back_without_a_lost_try(mill: Mill
 
 async def _is(value: bool) -> bool:
     return value
+
+
+async def test_a_result_that_the_database_refuses_fails_alone(mill: Mill) -> None:
+    def odd(document: Json, _: Json) -> Json:
+        if document["item"] == "item-2":
+            raise ValueError("a reason with a NUL: \x00")
+        return document
+
+    run = await mill.start(items=5, steps=["a"], functions={"f": odd}, use=["f"], tries=1)
+    await mill.work({"f": odd}, until=mill.finished(run))
+    assert await mill.states(run) == {"done": 4, "failed": 1}
+    (failed,) = [task for task in await mill.tasks(run) if task["state"] == "failed"]
+    assert "could not be recorded" in failed["reason"] or "with a NUL" in failed["reason"]

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tidemill.db.queries import sql
-from tidemill.errors import Conflict, DatabaseUnavailable, TidemillError
+from tidemill.errors import Conflict, DatabaseRefused, DatabaseUnavailable, TidemillError
 
 Row = dict[str, Any]
 Address = Callable[[], Awaitable[str]]
@@ -104,4 +104,6 @@ def _ours(error: Exception) -> Exception:
         return Conflict(cause.diag.message_detail or str(cause))
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | OSError):
         return DatabaseUnavailable(f"The database cannot be reached: {str(cause).strip()}")
+    if isinstance(cause, psycopg.Error):
+        return DatabaseRefused(f"The database refused a statement: {str(cause).strip()}")
     return error

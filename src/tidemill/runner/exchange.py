@@ -64,12 +64,13 @@ class Exchange:
             connection.pipeline(),
             connection.transaction(),
         ):
+            if n > 0:  # first, so that every worker takes the apps' rows in the same order
+                await connection.execute(_sql("tasks.lock_limited_apps"), params)
             if documents:
                 await connection.execute(_sql("tasks.store"), {"documents": _json(documents)})
             if results:
                 moved = await connection.execute(_sql("tasks.finish"), params | {"results": _json(results)})
             if n > 0:
-                await connection.execute(_sql("tasks.lock_limited_apps"), params)
                 claimed = await connection.execute(_sql("tasks.claim"), params)
             if results:
                 await connection.execute(_NOTIFY, {"work": ""})

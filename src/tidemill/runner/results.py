@@ -59,6 +59,14 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
     return Result(row, documents)
 
 
+def refused(result: Result, why: str) -> Result:
+    """A result that the database would not take: the task fails and says so; the rest of the set is not its victim."""
+    kept = ("task", "fence", "step", "app", "version", "pipeline_version", "input", "started")
+    reason = f"The result could not be recorded. {why}".replace("\x00", "\ufffd")
+    row = {key: result.row[key] for key in kept}
+    return Result(row | {"outcome": "failed", "move": "failed", "counted": True, "error": reason, "reason": reason}, [])
+
+
 def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
     used = task["tries"] + 1
     pause = policy.pause(used) if outcome.retry else None

@@ -49,6 +49,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     if pipeline is None or pipeline.version_id is None:
         raise NotFound(f"There is no pipeline named {wish.pipeline!r}.", hint="`tidemill export` shows them.")
     steps = await chain(session, pipeline.version_id)
+    demand_versions([app for _, app, _ in steps])
     check_chain([(step.name, app.name, version.details if version else None) for step, app, version in steps])
     run = Run(
         batch_id=batch.id,
@@ -70,7 +71,16 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
         empty = "is empty" if not wish.only_not_done else f"has nothing that {wish.pipeline} has not done or begun"
         raise Conflict(f"Batch {wish.batch!r} {empty}: there is nothing to start.")
     await session.execute(text("analyze task")) if total >= 10 * CHUNK else None
+    await announce(session)
     return run.id
+
+
+def demand_versions(apps: Sequence[App]) -> None:
+    """Raise Conflict if an app has never told its version: attempts could not say what did the work."""
+    unread = sorted({app.name for app in apps if app.version_id is None})
+    if unread:
+        hint = f"Read them with: tidemill apps refresh {' '.join(unread)}"
+        raise Conflict(f"Nothing is known of the version of {', '.join(unread)}.", hint=hint)
 
 
 async def chain(session: AsyncSession, pipeline_version: int) -> Sequence[tuple[Step, App, AppVersion | None]]:

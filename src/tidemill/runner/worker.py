@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 
 from tidemill.db.database import Database, Row, translated
-from tidemill.errors import DatabaseUnavailable
+from tidemill.errors import DatabaseRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
 from tidemill.runner.attempts import Attempts, Held
 from tidemill.runner.exchange import WORK_CHANNEL, Abilities, Exchange
-from tidemill.runner.results import Result
+from tidemill.runner.results import Result, refused
 from tidemill.runner.specs import SpecCache
 from tidemill.storage.documents import DocumentStore
 
@@ -147,13 +147,27 @@ class Worker:
             await self._exchange.ask("tasks.disown", known=[task for task, _ in self._held], notify=True)
             self._unsure = False
         documents = [document for result in results for document in result.documents]
-        moved, claimed = await self._exchange.finish_and_claim([r.row for r in results], documents, room)
+        try:
+            moved, claimed = await self._exchange.finish_and_claim([r.row for r in results], documents, room)
+        except DatabaseRefused as error:
+            return await self._hand_in_singly(results, room, error)
         self._after(results, moved)
         if claimed:
             await self._specs.prepare(claimed)
         if any(row["state"] in ("done", "failed") for row in moved):
             await self._exchange.close_runs()
         return claimed
+
+    async def _hand_in_singly(self, results: list[Result], room: int, error: DatabaseRefused) -> list[Row]:
+        """One result of the set breaks a rule of the tables: find it, and let it fail alone."""
+        if not results:
+            raise error
+        if len(results) == 1:
+            log.error("result refused", task=results[0].row["task"], error=error.message)
+            return await self._hand_in([refused(results[0], error.message)], room)
+        for result in results:
+            await self._hand_in([result], 0)
+        return []
 
     def _after(self, results: list[Result], moved: list[Row]) -> None:
         for result in results:

@@ -137,6 +137,11 @@ health as (
            max(coalesce(f.error, f.reason)) filter (where f.down) as why
     from result f group by f.app
 ),
+ill as materialized (
+    select a.id from app a join health on health.app = a.id
+    where health.good > 0 and a.circuit_failures > 0 or health.good = 0 and health.bad > 0
+    order by a.id for no key update of a
+),
 circuit as (
     update app a
     set circuit_failures = case when health.good > 0 then 0 else a.circuit_failures + 1 end,
@@ -144,8 +149,8 @@ circuit as (
         circuit_open_until = case
             when health.good > 0 or a.circuit_failures + 1 < %(threshold)s then null
             else now() + make_interval(secs => least(300, 2 ^ least(a.circuit_failures + 1 - %(threshold)s, 10))) end
-    from health
-    where a.id = health.app and (health.good > 0 and a.circuit_failures > 0 or health.good = 0 and health.bad > 0)
+    from ill join health on health.app = ill.id
+    where a.id = ill.id
 )
 select id, run_id, state from moved;
 
@@ -153,11 +158,16 @@ select id, run_id, state from moved;
 with mine as (
     select * from json_to_recordset(%(tasks)s::json) as m(task bigint, fence int, progress real)
 ),
+held as materialized (
+    select t.id, m.progress
+    from mine m join task t on t.id = m.task and t.fence = m.fence
+    where t.worker_id = %(worker)s and t.state in ('running', 'submitted')
+    order by t.id for no key update of t
+),
 kept as (
     update task t
-    set lease_until = now() + make_interval(secs => %(lease)s), progress = coalesce(m.progress, t.progress)
-    from mine m
-    where t.id = m.task and t.fence = m.fence and t.worker_id = %(worker)s and t.state in ('running', 'submitted')
+    set lease_until = now() + make_interval(secs => %(lease)s), progress = coalesce(held.progress, t.progress)
+    from held where t.id = held.id
     returning t.id, t.fence
 ),
 seen as (
