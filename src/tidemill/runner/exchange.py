@@ -15,6 +15,7 @@ from tidemill.db.database import Database, Row, translated
 from tidemill.db.queries import sql
 from tidemill.domain.retries import CIRCUIT_THRESHOLD
 from tidemill.errors import DatabaseUnavailable
+from tidemill.runner.processes import Process
 
 WORK_CHANNEL = "tidemill_work"
 CHANGE_CHANNEL = "tidemill_change"
@@ -45,9 +46,16 @@ class Exchange:
         }
         self.worker = 0
 
-    async def register(self, hostname: str, pid: int, slots: int) -> int:
+    async def register(self, hostname: str, process: Process, slots: int) -> int:
         """Make this worker known; its id is in every claim from now on."""
-        rows = await self.ask("workers.register", hostname=hostname, pid=pid, slots=slots, kinds=self._fixed["kinds"])
+        rows = await self.ask(
+            "workers.register",
+            hostname=hostname,
+            pid=process.pid,
+            process=process.name,
+            slots=slots,
+            kinds=self._fixed["kinds"],
+        )
         self.worker = rows[0]["id"]
         return self.worker
 

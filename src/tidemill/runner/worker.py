@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from tidemill.errors import DatabaseRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
 from tidemill.runner.attempts import Attempts, Held
 from tidemill.runner.exchange import WORK_CHANNEL, Abilities, Exchange
+from tidemill.runner.processes import Process
 from tidemill.runner.results import Result, refused
 from tidemill.runner.specs import SpecCache
 from tidemill.storage.documents import DocumentStore
@@ -208,7 +208,7 @@ class Worker:
     async def _register(self) -> None:
         while not self._stopping:
             try:
-                worker = await self._exchange.register(socket.gethostname(), os.getpid(), self._pace.slots)
+                worker = await self._exchange.register(socket.gethostname(), Process.this(), self._pace.slots)
                 self._side.worker = worker
                 return
             except DatabaseUnavailable as error:
@@ -262,6 +262,7 @@ class Worker:
         """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed."""
         while True:
             with suppress(DatabaseUnavailable):
+                await self._bury_neighbours()
                 await self._side.ask("tasks.expire", notify=True)
                 await self._side.close_runs()
                 if not self._stopping:
@@ -269,6 +270,13 @@ class Worker:
                     for task in await self._side.ask("tasks.adopt", n=max(room, 0)):
                         self._start(task)
             await asyncio.sleep(self._pace.lease / 2)
+
+    async def _bury_neighbours(self) -> None:
+        """A worker of this machine that was killed need not be waited for until its lease runs out."""
+        rows = await self._side.ask("workers.neighbours", machine=Process.machine())
+        if dead := [row["id"] for row in rows if not Process.named(row["process"]).alive()]:
+            log.warning("workers of this machine are gone", workers=dead)
+            await self._side.ask("workers.bury", workers=dead)
 
     async def _leave(self) -> None:
         """Hand in what is finished, give back the rest, say goodbye."""

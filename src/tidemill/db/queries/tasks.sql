@@ -213,7 +213,7 @@ join document d on d.sha256 = t.document;
 -- expire: tasks whose lease ran out become due again, or fail when their tries are used up; each leaves a lost attempt.
 with gone as materialized (
     select t.id, t.fence, t.worker_id, t.started_at, t.document, t.tries, r.pipeline_version_id, s.parameters, a.version_id,
-           t.step, coalesce(s.tries, a.tries) as allowed, coalesce(w.hostname, 'unknown host') as hostname
+           t.step, greatest(coalesce(s.tries, a.tries), 3) as allowed, coalesce(w.hostname, 'unknown host') as hostname
     from task t
     join run r on r.id = t.run_id
     join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step

@@ -1,7 +1,19 @@
 -- Statements about the processes that claim tasks.
 
 -- register: a worker says that it is there.
-insert into worker (hostname, pid, slots, kinds) values (%(hostname)s, %(pid)s, %(slots)s, %(kinds)s) returning id;
+insert into worker (hostname, pid, process, slots, kinds)
+values (%(hostname)s, %(pid)s, %(process)s, %(slots)s, %(kinds)s) returning id;
+
+-- neighbours: the workers on this machine that have not said goodbye.
+select id, process from worker
+where stopped_at is null and id <> %(worker)s and starts_with(process, %(machine)s);
+
+-- bury: workers that are known to be dead; what they had in hand is free at once.
+with freed as (
+    update task set lease_until = now() - interval '1 second'
+    where worker_id = any(%(workers)s) and state in ('running', 'submitted')
+)
+update worker set stopped_at = now() where id = any(%(workers)s) returning id;
 
 -- retire: a worker has stopped.
 update worker set stopped_at = now(), seen_at = now() where id = %(worker)s;

@@ -107,6 +107,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("project_name_key")),
     )
     op.create_table(
+        "site",
+        sa.Column("id", sa.SmallInteger(), server_default="1", autoincrement=False, nullable=False),
+        sa.Column("title", sa.Text(), server_default="", nullable=False),
+        sa.Column("vocabulary", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("fields", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("site_one_row_check")),
+        sa.PrimaryKeyConstraint("id", name=op.f("site_pkey")),
+    )
+    op.create_table(
         "source",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -121,6 +131,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("hostname", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("process", sa.Text(), server_default="", nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("kinds", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -386,6 +397,7 @@ def downgrade() -> None:
     op.drop_table("app_version")
     op.drop_table("worker")
     op.drop_table("source")
+    op.drop_table("site")
     op.drop_table("project")
     op.drop_table("pipeline")
     op.drop_index("item_status_idx", table_name="item")
