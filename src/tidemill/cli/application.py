@@ -1,0 +1,64 @@
+"""The `tidemill` program: its global options, and the modules that bring its commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+@dataclass
+class Invocation:
+    """What was said before the command's name."""
+
+    site: Path | None = None
+
+
+invoked = Invocation()
+application = typer.Typer(
+    name="tidemill",
+    help="Run collections of files through chains of processing, watch it live, take the results away.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tidemill import __version__
+
+        typer.echo(f"tidemill {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def options(
+    site: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the site [default: $TIDEMILL_SITE, or ./site].", show_default=False),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run collections of files through chains of processing, watch it live, take the results away."""
+    invoked.site = site
+
+
+COMMANDS = ("up", "demo", "site_file", "apps", "items", "batches", "runs", "steering", "worker", "documents", "database")
+"""Modules of commands, in the order of the help; each registers its own with `application`."""
+
+
+def with_commands() -> typer.Typer:
+    """The application with every command."""
+    for module in COMMANDS:
+        name = f"tidemill.cli.{module}"
+        if find_spec(name):
+            import_module(name)
+    return application

@@ -1,0 +1,143 @@
+"""From a command to the services: settings, the open site, the event loop, the signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tidemill.cli.application import invoked
+from tidemill.cli.exits import Exit
+from tidemill.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tidemill.main import Site
+    from tidemill.settings import Settings
+
+T = TypeVar("T")
+
+PATIENCE = 4
+"""The signal at which the process ends at once, whatever it is doing."""
+
+
+def settings() -> Settings:
+    """The settings of the site that the command line names. Raises InvalidInput, which names the wrong setting."""
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from tidemill.settings import load_settings
+
+    try:
+        found = load_settings(invoked.site)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "TIDEMILL_" + "_".join(str(part) for part in wrong["loc"][:1]).upper()
+        raise InvalidInput(f"The setting {name} is wrong: {wrong['msg']} (it is {wrong['input']!r}).") from error
+    except SettingsError as error:
+        raise InvalidInput(f"A setting cannot be read: {error}.", hint="Lists are written as JSON.") from error
+    invoked.site = found.site
+    return found
+
+
+@asynccontextmanager
+async def opened(*, migrate: bool = True) -> AsyncIterator[Site]:
+    """The site, with its database up and current."""
+    from tidemill.main import open_site
+
+    async with open_site(settings(), migrate=migrate) as site:
+        yield site
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end: the one place where an event loop is made.
+
+    SIGINT and SIGTERM cancel the work, unless it has taken the signals itself (see `stop_signals`).
+    """
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        new_event_loop = asyncio.new_event_loop
+    quiet()
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_interruptible(work))
+
+
+_takers: list[Callable[[], None]] = []
+"""Who takes a signal: the last of them."""
+
+
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.ensure_future(work)
+    seen = 0
+
+    def interrupt() -> None:
+        nonlocal seen
+        seen += 1
+        task.cancel()
+        if seen == PATIENCE:  # something does not let itself be cancelled, and a person wants out
+            os._exit(Exit.INTERRUPTED)
+
+    loop = asyncio.get_running_loop()
+    _takers.append(interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: _takers[-1]())
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        _takers.remove(interrupt)
+
+
+@contextmanager
+def stop_signals(called: Callable[[int], None]) -> Iterator[None]:
+    """Within: SIGINT and SIGTERM call `called` with how many there were, and cancel nothing."""
+    seen = 0
+
+    def again() -> None:
+        nonlocal seen
+        seen += 1
+        called(seen)
+        if seen == PATIENCE:
+            os._exit(Exit.INTERRUPTED)
+
+    _takers.append(again)
+    try:
+        yield
+    finally:
+        _takers.remove(again)
+
+
+def quiet() -> None:
+    """Commands that answer a person: only warnings are logged."""
+    _log(logging.WARNING)
+
+
+def log_all(*, json: bool) -> None:
+    """Processes that stay: everything from `info` on."""
+    _log(logging.INFO, json=json)
+
+
+def _log(level: int, *, json: bool = False) -> None:
+    import structlog
+
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([structlog.processors.format_exc_info] if json else []),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # asked anew: a live display takes stderr's place
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,151 @@
+"""What commands print: tables and sentences for people on a terminal or in a log, JSON for programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+
+SIGNS = {
+    "waiting": "○",
+    "running": "◐",
+    "submitted": "⇡",
+    "done": "●",
+    "failed": "✕",
+    "cancelled": "⊘",
+    "paused": "‖",
+}
+"""The same signs as on the pages."""
+
+COLOURS = {
+    "waiting": "dim",
+    "running": "cyan",
+    "submitted": "blue",
+    "done": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "paused": "magenta",
+}
+
+
+@cache
+def out() -> Console:
+    """Where answers go. Piped into a file or a program it never cuts or wraps a line."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000, soft_wrap=not sys.stdout.isatty())
+
+
+@cache
+def err() -> Console:
+    """Where remarks, questions and errors go."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A sentence for a person, beside the answer proper (on stderr)."""
+    err().print(escape(text))
+
+
+def tell(text: str) -> None:
+    """A line of the answer (on stdout)."""
+    out().print(escape(text))
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """An error, in red, with what may help beneath."""
+    err().print(f"[bold red]error:[/] {escape(message)}")
+    if hint:
+        err().print(f"[dim]hint:[/] {escape(hint)}")
+
+
+def emit(value: Any) -> None:
+    """One JSON document on stdout; times as ISO 8601 in UTC."""
+    sys.stdout.write(_json(value, indent=True) + "\n")
+
+
+def emit_line(value: Any) -> None:
+    """One line of a stream of JSON, sent at once."""
+    sys.stdout.write(_json(value, indent=False) + "\n")
+    sys.stdout.flush()
+
+
+def _json(value: Any, *, indent: bool) -> str:
+    import orjson
+
+    option = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(value, default=_plain, option=option).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """Rows under headings; a sentence where there are none. Columns whose heading ends in `#` stand to the right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        drawn.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell(value) for value in row))
+    out().print(drawn) if drawn.row_count else say(empty)
+
+
+def cell(value: Any) -> str:
+    """A value as a person reads it; a state with its sign."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dt.datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+    text = str(value)
+    return state(text) if text in SIGNS else escape(text)
+
+
+def state(word: str) -> str:
+    """A state as sign and word, coloured where there is colour."""
+    return f"[{COLOURS[word]}]{SIGNS[word]} {word}[/]"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 item`, `2,000 items`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """`850 ms`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if whole < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person. Raises NotConfirmed where the answer is no, or where nobody is there to ask."""
+    from tidemill.cli.exits import NotConfirmed
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NotConfirmed("Nobody is here to say yes: nothing was changed.", hint="Give --yes to go ahead.")
+    if not typer.confirm(question, err=True):
+        raise NotConfirmed
