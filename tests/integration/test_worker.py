@@ -191,6 +191,23 @@ async def test_an_output_is_used_again_for_the_same_input_and_parameters_only(mi
     assert calls == 10
 
 
+async def test_the_output_of_an_app_that_tells_no_version_is_not_used_again(mill: Mill) -> None:
+    calls = 0
+
+    def work(document: Json, _: Json) -> Json:
+        nonlocal calls
+        calls += 1
+        return {**document, "made": True}
+
+    first = await mill.start(items=2, steps=["a"], functions={"f": work}, use=["f"])
+    async with mill.database.begin() as session:
+        await session.execute(text("update app_version set version = ''"))
+    await mill.work({"f": work}, until=mill.finished(first))
+    again = await mill.again(first)
+    await mill.work({"f": work}, until=mill.finished(again))
+    assert calls == 4
+
+
 async def test_a_rerun_from_a_step_does_that_step_and_all_after_it_again(mill: Mill) -> None:
     calls: Counter[str] = Counter()
 

@@ -2,7 +2,8 @@
 
 -- claim: hand out up to :n waiting tasks, of the highest runs first and the last steps first, within each app's limit.
 with lane as materialized (
-    select r.id as run_id, s.position as step, s.app_id, a.version_id, a.revision, s.parameters, r.reuse, r.steps,
+    select r.id as run_id, s.position as step, s.app_id, a.version_id, a.revision, s.parameters, r.steps,
+           r.reuse and v.version <> '' as reuse,
            r.pipeline_version_id,
            row_number() over (order by r.priority desc, r.id, s.position desc) as rank,
            case
@@ -13,6 +14,7 @@ with lane as materialized (
     from run r
     join step s on s.pipeline_version_id = r.pipeline_version_id
     join app a on a.id = s.app_id
+    join app_version v on v.id = a.version_id
     left join lateral (
         select count(*) as count
         from task t join run tr on tr.id = t.run_id
@@ -102,7 +104,7 @@ moved as (
         reason = f.reason,
         finished_at = case when next.state in ('done', 'failed') then now() end
     from held h
-    join result f on f.task = h.id
+    join result f on f.task = h.id and f.fence = h.fence
     cross join lateral (
         select case when f.move = 'next' and h.step + 1 < h.steps then 'waiting'
                     when f.move = 'next' then 'done'
@@ -111,7 +113,7 @@ moved as (
                case when f.move = 'next' and h.step + 1 < h.steps then h.step + 1 else h.step end as step
     ) next
     where t.id = h.id
-    returning t.id, t.run_id, t.item_id, t.position, t.step, t.state
+    returning t.id, t.fence, t.run_id, t.item_id, t.position, t.step, t.state
 ),
 tried as (
     insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, output,
@@ -122,7 +124,8 @@ tried as (
            coalesce(f.log, ''), coalesce(f.said, ''), f.origin_task, f.origin_fence
     from result f
     join step s on s.pipeline_version_id = f.pipeline_version and s.position = f.step
-    left join held h on h.id = f.task
+    left join held h on h.id = f.task and h.fence = f.fence
+    where h.id is not null or exists (select from task t where t.id = f.task)
     on conflict (task_id, fence) do update
         set outcome = excluded.outcome, output = excluded.output, error = excluded.error, log = excluded.log,
             finished_at = excluded.finished_at, app_said = excluded.app_said
@@ -152,7 +155,7 @@ circuit as (
     from ill join health on health.app = ill.id
     where a.id = ill.id
 )
-select id, run_id, state from moved;
+select id, fence, run_id, state from moved;
 
 -- renew: push back the leases of the tasks in hand; those that come back are still held.
 with mine as (
@@ -193,8 +196,12 @@ select id from moved;
 
 -- adopt: take over submitted tasks whose worker is gone; the engine's job goes on, under the same fence.
 with gone as (
-    select t.id from task t where t.state = 'submitted' and t.lease_until < now()
-    order by t.id limit %(n)s for no key update skip locked
+    select t.id from task t
+    join run r on r.id = t.run_id
+    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
+    join app a on a.id = s.app_id
+    where t.state = 'submitted' and t.lease_until < now() and a.kind = any(%(kinds)s)
+    order by t.id limit %(n)s for no key update of t skip locked
 ),
 taken as (
     update task t set worker_id = %(worker)s, lease_until = now() + make_interval(secs => %(lease)s)
@@ -301,15 +308,26 @@ noted as (
 select id from closed;
 
 -- disown: give back what this worker claimed but does not know of (the answer to its claim was lost on the way).
-with mine as (
+with known as (
+    select * from json_to_recordset(%(tasks)s::json) as k(task bigint, fence int)
+),
+mine as materialized (
     select t.id from task t
-    where t.worker_id = %(worker)s and t.state = 'running' and t.id <> all(%(known)s)
-    for no key update of t
+    where t.worker_id = %(worker)s and t.state = 'running'
+      and not exists (select from known k where k.task = t.id and k.fence = t.fence)
+    order by t.id for no key update of t
+),
+moved as (
+    update task t
+    set state = 'waiting', due_at = now(), started_at = null, lease_until = null, worker_id = null, progress = null
+    from mine where t.id = mine.id
+    returning t.id, t.run_id, t.item_id, t.position, t.step
+),
+noted as (
+    insert into change (kind, run_id, task_id, item_id, position, step, state)
+    select 'task', run_id, id, item_id, position, step, 'waiting' from moved
 )
-update task t
-set state = 'waiting', due_at = now(), started_at = null, lease_until = null, worker_id = null, progress = null
-from mine where t.id = mine.id
-returning t.id;
+select id from moved;
 
 -- cancelled: which of these attempts are of tasks that a person has cancelled.
 select t.id, asked.fence from task t
