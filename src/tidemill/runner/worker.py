@@ -144,7 +144,8 @@ class Worker:
 
     async def _hand_in(self, results: list[Result], room: int) -> list[Row]:
         if self._unsure:
-            await self._exchange.ask("tasks.disown", known=[task for task, _ in self._held], notify=True)
+            known = [{"task": task, "fence": fence} for task, fence in self._held]
+            await self._exchange.ask("tasks.disown", tasks=known, notify=True)
             self._unsure = False
         documents = [document for result in results for document in result.documents]
         try:
@@ -174,8 +175,8 @@ class Worker:
             self._held.pop((result.row["task"], result.row["fence"]), None)
         self.steps_finished += len(moved)
         if len(moved) < len(results):
-            applied = {row["id"] for row in moved}
-            late = [r.row["task"] for r in results if r.row["task"] not in applied]
+            applied = {(row["id"], row["fence"]) for row in moved}
+            late = [r.row["task"] for r in results if (r.row["task"], r.row["fence"]) not in applied]
             log.warning("results came late and were kept, not applied", tasks=late[:20], count=len(late))
 
     def _start(self, task: Row) -> None:
