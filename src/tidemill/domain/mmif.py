@@ -43,6 +43,7 @@ __all__ = [
     "document_name",
     "inputs_of",
     "is_mmif",
+    "mime_of",
     "outputs_of",
     "parse_type",
     "readable",
@@ -122,6 +123,12 @@ def document_name(media: Media) -> str | None:
     return "VideoDocument" if mime in _VIDEO_CONTAINERS else _FAMILIES.get(mime.partition("/")[0])
 
 
+def mime_of(path: str) -> str:
+    """The MIME type that a path's or key's suffix speaks of; empty where it says nothing."""
+    suffix = PurePosixPath(path).suffix.lower()
+    return _SUFFIXES.get(suffix) or mimetypes.types_map.get(suffix, "")
+
+
 def texts(document: bytes | Mapping[str, Any]) -> list[str]:
     """The text of every TextDocument that the apps wrote, in the order of views and annotations; empty ones
     left out.
@@ -165,9 +172,7 @@ def _document(item_name: str, media: Media, id_: str, dialect: Dialect) -> dict[
 def _mime(media: Media) -> str:
     if media.mime and media.mime != "application/octet-stream":
         return media.mime.partition(";")[0].strip().lower()
-    path = urlsplit(media.location).path if "://" in media.location else media.location
-    suffix = PurePosixPath(path).suffix.lower()
-    return _SUFFIXES.get(suffix) or mimetypes.types_map.get(suffix, "")
+    return mime_of(urlsplit(media.location).path if "://" in media.location else media.location)
 
 
 def _location(item_name: str, location: str) -> str:

@@ -2,7 +2,7 @@
 
 from tidemill.db.models.apps import App, AppVersion, Pipeline, PipelineVersion, Step
 from tidemill.db.models.base import Base
-from tidemill.db.models.catalogue import File, Item, ItemFile, Project, ProjectItem, Source
+from tidemill.db.models.catalogue import File, Item, ItemFile, Project, ProjectItem, Site, Source
 from tidemill.db.models.runs import (
     Attempt,
     Batch,
@@ -31,6 +31,7 @@ __all__ = [
     "Project",
     "ProjectItem",
     "Run",
+    "Site",
     "Source",
     "Step",
     "Task",

@@ -1,13 +1,28 @@
-"""Sources, their files, the items that files belong to, and projects."""
+"""The site itself, its sources, their files, the items that files belong to, and projects."""
 
 from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tidemill.db.models.base import Base, Json, Key, Now
+
+
+class Site(Base):
+    """What the site calls itself and its nouns, and the metadata keys that it declares. One row, or none yet."""
+
+    __tablename__ = "site"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="1")
+    title: Mapped[str] = mapped_column(server_default="")
+    vocabulary: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """`item`, `items`, `project`, `projects`; a key that is missing has its default."""
+    fields: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """Declared metadata keys of items: `{name: {"type", "title"}}`."""
+    updated_at: Mapped[Now]
 
 
 class Source(Base):

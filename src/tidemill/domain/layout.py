@@ -1,0 +1,136 @@
+"""Layout rules: patterns over the keys of a source that say which item and project a file belongs to.
+
+A pattern is written as the key is, with placeholders, and must match the whole key:
+
+- `{item}`, `{project}`, and any other name: one or more characters but no `/`; other names become attributes of the
+  file;
+- `{name:regex}`: what that regular expression matches, `{item:cpb-aacip-[^./]+}` for instance;
+- `*`: any number of characters but no `/`; `**`: any number of characters;
+- everything else stands for itself. A name that stands twice must match the same text twice.
+
+The first rule that matches decides. A key that none matches belongs to nothing, and is reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.errors import InvalidInput
+
+_WORD = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutRule:
+    """One rule. `project` and `attributes` hold for all files that match; `ignore`: they are left out."""
+
+    pattern: str
+    project: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    ignore: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """As the site file has it: only what is not at its default."""
+        made: dict[str, Any] = {"pattern": self.pattern}
+        if self.project is not None:
+            made["project"] = self.project
+        if self.attributes:
+            made["attributes"] = dict(self.attributes)
+        return made | ({"ignore": True} if self.ignore else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file belongs, and the attributes read off its key."""
+
+    item: str
+    project: str | None
+    attributes: dict[str, Any]
+
+
+class Layout:
+    """The rules of one source, ready to be asked. Raises InvalidInput for a rule that says nothing sensible."""
+
+    def __init__(self, rules: Sequence[LayoutRule]) -> None:
+        self.rules = list(rules)
+        self._compiled = [(compile_pattern(rule), rule) for rule in rules]
+
+    @classmethod
+    def from_json(cls, layout: Mapping[str, Any]) -> Layout:
+        """From `source.layout`: `{"rules": [{"pattern", "project", "attributes", "ignore"}, …]}`."""
+        return cls([LayoutRule(**rule) for rule in layout.get("rules", [])])
+
+    def place(self, key: str) -> Place | None:
+        """Where the file of this key belongs; None where a rule leaves it out. Raises LookupError: no rule matches."""
+        for pattern, rule in self._compiled:
+            match = pattern.fullmatch(key)
+            if match is None:
+                continue
+            if rule.ignore:
+                return None
+            found = {name: text for name, text in match.groupdict().items() if text is not None}
+            item, project = found.pop("item"), found.pop("project", None)
+            return Place(item, rule.project if rule.project is not None else project, {**rule.attributes, **found})
+        raise LookupError(key)
+
+
+def compile_pattern(rule: LayoutRule) -> re.Pattern[str]:
+    """The regular expression of a rule's pattern. Raises InvalidInput that says what is wrong with it."""
+    if not rule.pattern:
+        raise InvalidInput("An empty pattern matches nothing.", hint="For example: pattern = '{item}.mp4'")
+    try:
+        made = re.compile("".join(_parts(rule.pattern)), re.DOTALL)
+    except re.error as error:
+        raise InvalidInput(f"Pattern {rule.pattern!r} is not valid: {error}.") from None
+    if not rule.ignore and "item" not in made.groupindex:
+        raise InvalidInput(
+            f"Pattern {rule.pattern!r} does not say which item a file belongs to.",
+            hint="Put {item} where the item's name stands in the key, or set ignore = true.",
+        )
+    if rule.project is not None and "project" in made.groupindex:
+        raise InvalidInput(f"Pattern {rule.pattern!r} has {{project}}, and the rule names the project as well.")
+    return made
+
+
+def _parts(pattern: str) -> list[str]:
+    parts: list[str] = []
+    seen: set[str] = set()
+    at = 0
+    while at < len(pattern):
+        if pattern[at] == "{":
+            end = _closing(pattern, at)
+            parts.append(_placeholder(pattern, pattern[at + 1 : end], seen))
+            at = end + 1
+        elif pattern.startswith("**", at):
+            parts.append(".*")
+            at += 2
+        else:
+            parts.append("[^/]*" if pattern[at] == "*" else re.escape(pattern[at]))
+            at += 1
+    return parts
+
+
+def _closing(pattern: str, start: int) -> int:
+    """Where the brace that opens at `start` closes; braces of a regular expression within count."""
+    depth = 0
+    for at in range(start, len(pattern)):
+        depth += (pattern[at] == "{") - (pattern[at] == "}")
+        if depth == 0:
+            return at
+    raise InvalidInput(f"Pattern {pattern!r} opens a {{ at character {start + 1} and never closes it.")
+
+
+def _placeholder(pattern: str, inside: str, seen: set[str]) -> str:
+    name, _, regex = inside.partition(":")
+    if not _WORD.fullmatch(name):
+        raise InvalidInput(
+            f"Pattern {pattern!r} has {{{inside}}}, but {name!r} is not a name.",
+            hint="A name is lower-case letters, digits and _, for example {item} or {tape_side}.",
+        )
+    if name in seen:
+        return f"(?P={name})"
+    seen.add(name)
+    return f"(?P<{name}>{regex or '[^/]+'})"
