@@ -2,8 +2,10 @@
 
     python benchmarks/engine.py --items 5000 --steps 3 --workers 1 --database URL
 
-Beside it, in turns and in the same database, a yardstick: hand-written set SQL of the same durability that claims,
-stores and finishes the same number of steps with nothing else around it. The ratio of the two is printed.
+A paused run is made; real workers listen; the run is resumed, and the clock runs until the run is done. The seconds
+are the larger of two: what a person waits from the resume to "done", and the span of the attempts' own times in the
+database. Beside it, in turns and in the same database, two yardsticks of hand-written set SQL (see yardstick.py):
+`full` keeps the same information as durably, `bare` a state and a result. The ratio is that to `full`.
 """
 
 from __future__ import annotations
@@ -11,247 +13,131 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import orjson
 import psycopg
-import uvloop
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from scratch import durability, scratch_database
+import yardstick
+from scratch import durability, must_be_durable, scratch_database
+from workload import catalogue, define, finished, resume, spread, start, workers
 
 from tidemill.db.database import Database
-from tidemill.db.models import App, AppVersion, Base, Batch, Pipeline, PipelineVersion, Step
-from tidemill.executors.python import PythonExecutor
-from tidemill.executors.python import Step as Function
-from tidemill.runner import runs
-from tidemill.runner.worker import Pace, Worker
-from tidemill.storage.documents import DocumentStore
 
-PAYLOAD = "x" * 900
-SLOTS = 500
-
-
-def noop(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A step that does nothing and puts out about 1 KB that no other step puts out."""
-    step = document.get("step", 0) + 1
-    return {"item": document["item"], "step": step, "series": parameters.get("series"), "payload": PAYLOAD}
-
-
-async def catalogue(database: Database, items: int, steps: int) -> None:
-    """Items, an app, a pipeline and a batch, made as a site would have them."""
-    async with database.begin() as session:
-        connection = await session.connection()
-        await connection.exec_driver_sql(
-            f"insert into item (name) select 'item-' || lpad(n::text, 7, '0') from generate_series(1, {items}) n"
-        )
-        app = App(name="noop", kind="python", url="python:noop", protocol="json")
-        session.add(app)
-        await session.flush()
-        version = AppVersion(app_id=app.id, version="1", digest="0")
-        pipeline = Pipeline(name="chain")
-        batch = Batch(name="all")
-        session.add_all([version, pipeline, batch])
-        await session.flush()
-        app.version_id = version.id
-        await connection.exec_driver_sql(
-            f"insert into batch_item (batch_id, position, item_id) select {batch.id}, row_number() over (order by id) - 1, id from item"
-        )
-        await define(session, pipeline, app, steps, series=0)
-
-
-async def define(session: Any, pipeline: Pipeline, app: App, steps: int, series: int) -> None:
-    """A new version of the pipeline; `series` in the parameters makes its outputs differ from all before."""
-    version = PipelineVersion(pipeline_id=pipeline.id, number=series + 1)
-    session.add(version)
-    await session.flush()
-    session.add_all(
-        Step(pipeline_version_id=version.id, position=n, name=f"step{n}", app_id=app.id, parameters={"series": series})
-        for n in range(steps)
-    )
-    pipeline.version_id = version.id
-
-
-def work(url: str, ready: Any, go: Any) -> None:
-    """One worker in a process of its own, until the run is done."""
-
-    async def main() -> None:
-        async def address() -> str:
-            return url
-
-        database = Database(address)
-        executors = {"python": PythonExecutor({"noop": Function(noop, inline=True)})}
-        worker = Worker(
-            database,
-            executors,
-            DocumentStore("file:///nonexistent", 1 << 20),
-            pace=Pace(slots=SLOTS),
-            functions=("python:noop",),
-        )
-        ready.release()
-        go.wait()
-        job = asyncio.create_task(worker.run())
-        while True:
-            async with database.begin() as session:
-                left = await (await session.connection()).exec_driver_sql(
-                    "select count(*) from run where state = 'active'"
-                )
-                if not left.scalar():
-                    break
-            await asyncio.sleep(0.02)
-        worker.stop()
-        await job
-        await database.close()
-
-    asyncio.run(main(), loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 12) else uvloop.run(main())
-
-
-async def product(url: str, database: Database, items: int, steps: int, workers: int, series: int) -> dict[str, float]:
-    """Seconds to start a run of `items` and seconds to finish its steps."""
-    from sqlalchemy import select
-
-    async with database.begin() as session:
-        pipeline = (await session.scalars(select(Pipeline))).one()
-        app = (await session.scalars(select(App))).one()
-        await define(session, pipeline, app, steps, series)
-    began = time.perf_counter()
-    async with database.begin() as session:
-        run = await runs.start(session, DocumentStore("file:///nonexistent", 1 << 20), runs.Start("all", "chain"))
-    started = time.perf_counter() - began
-    spawn = multiprocessing.get_context("spawn")
-    ready, go = spawn.Semaphore(0), spawn.Event()
-    processes = [spawn.Process(target=work, args=(url, ready, go)) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    for _ in processes:
-        await asyncio.to_thread(ready.acquire)
-    began = time.perf_counter()
-    go.set()
-    for process in processes:
-        await asyncio.to_thread(process.join)
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "select extract(epoch from max(a.finished_at) - min(a.started_at))::float8, count(*) filter (where outcome = 'done'),"
-            " (select count(*) from task where run_id = %s and state = 'done')"
-            " from attempt a join task t on t.id = a.task_id where t.run_id = %s",
-            [run, run],
-        ).fetchone()
-    assert row is not None
-    assert row[1] == items * steps, f"{row[1]} steps were done, not {items * steps}"
-    assert row[2] == items
-    return {"start": started, "seconds": row[0], "rate": items * steps / row[0]}
-
-
-YARDSTICK_SCHEMA = """
-drop table if exists y_task, y_result;
-create table y_task (id bigint primary key, step smallint not null default 0, state smallint not null default 0) with (fillfactor = 70);
-create table y_result (task bigint, step smallint, sha bytea, body text, primary key (task, step));
-create index on y_task (id) where state = 0;
-"""
-YARDSTICK_CLAIM = """
-update y_task set state = 1 where id in (select id from y_task where state = 0 order by id limit %(n)s for update skip locked)
-returning id, step
-"""
-YARDSTICK_FINISH = """
-with r as (select * from json_to_recordset(%(results)s::json) as r(task bigint, step smallint, sha text, body text)),
-kept as (insert into y_result select task, step, decode(sha, 'hex'), body from r)
-update y_task t set step = r.step + 1, state = case when r.step + 1 < %(steps)s then 0 else 2 end from r where t.id = r.task
+CHECK = """
+select count(*) filter (where a.outcome = 'done') as steps,
+       count(distinct a.output) as documents,
+       min(d.size) as least, max(d.size) as most,
+       count(*) filter (where sha256(convert_to(d.body, 'UTF8')) <> d.sha256) as broken,
+       extract(epoch from max(a.finished_at) - min(a.started_at))::float8 as seconds,
+       (select count(*) from task where run_id = %(run)s and state = 'done') as items,
+       (select count(*) from change where run_id = %(run)s and kind = 'task') as changes
+from attempt a join task t on t.id = a.task_id left join document d on d.sha256 = a.output
+where t.run_id = %(run)s
 """
 
 
-def yardstick(url: str, items: int, steps: int) -> float:
-    """The same number of steps by hand-written set SQL, one connection, one commit per set: steps per second."""
-    import hashlib
-
-    with psycopg.connect(url, autocommit=True, prepare_threshold=1) as connection:
-        connection.execute(YARDSTICK_SCHEMA.encode())
-        connection.execute("insert into y_task (id) select generate_series(1, %s)", [items])
-        connection.execute("analyze y_task")
+async def product(url: str, database: Database, args: argparse.Namespace, series: int) -> dict[str, float]:
+    """One round: seconds to start the run, seconds until its steps were done, the workers' peak memory (MB)."""
+    await define(database, args.steps, series)
+    run, started = await start(database, paused=True)
+    async with workers(url, args.workers, args.slots) as made:
         began = time.perf_counter()
-        results: list[dict[str, Any]] = []
-        while True:
-            with connection.pipeline(), connection.transaction():
-                if results:
-                    connection.execute(YARDSTICK_FINISH, {"results": orjson.dumps(results).decode(), "steps": steps})
-                cursor = connection.execute(YARDSTICK_CLAIM, {"n": SLOTS})
-            claimed = cursor.fetchall()
-            if not claimed:
-                break
-            results = []
-            for task, step in claimed:
-                body = orjson.dumps({"item": task, "step": step, "payload": PAYLOAD})
-                results.append(
-                    {"task": task, "step": step, "sha": hashlib.sha256(body).hexdigest(), "body": body.decode()}
-                )
-        return items * steps / (time.perf_counter() - began)
+        await resume(database, run)
+        await finished(url, run)
+        waited = time.perf_counter() - began
+        peak = max([await worker.stop() for worker in made])
+    seconds = max(waited, checked(url, run, args.items, args.steps))
+    return {"start": started, "seconds": seconds, "rate": args.items * args.steps / seconds, "peak": peak}
+
+
+def checked(url: str, run: int, items: int, steps: int) -> float:
+    """See that every step was done once and its own document is there, whole; the seconds that the attempts span."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(CHECK, {"run": run}).fetchone()
+    assert row is not None
+    done, documents, least, most, broken, seconds, finals, changes = row
+    due = items * steps
+    assert done == due, f"{done} steps were done, not {due}"
+    assert documents == due, f"{documents} documents were kept, not {due}"
+    assert finals == items, f"{finals} items are done, not {items}"
+    assert 900 <= least <= most <= 1100, f"documents have {least} to {most} bytes, not about 1 KB"
+    assert not broken, f"{broken} documents do not match their SHA-256"
+    assert changes >= 2 * due, f"{changes} changes were noted, not {2 * due}"
+    return float(seconds)
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All rounds, product and yardstick in turns."""
+    """All rounds, product and yardsticks in turns."""
+    rounds: list[dict[str, float]] = []
+    full: list[float] = []
+    bare: list[float] = []
     async with scratch_database(args.database) as (url, database):
-        await catalogue(database, args.items, args.steps)
-        rates, marks, starts = [], [], []
-        for series in range(args.rounds):
-            marks.append(await asyncio.to_thread(yardstick, url, args.items, args.steps))
-            measured = await product(url, database, args.items, args.steps, args.workers, series + 1)
-            rates.append(measured["rate"])
-            starts.append(measured["start"])
-            print(f"round {series + 1}: {rates[-1]:8,.0f} steps/s   yardstick {marks[-1]:8,.0f}", file=sys.stderr)
-        return {
-            "measure": "engine",
-            "items": args.items,
-            "steps": args.steps,
-            "workers": args.workers,
-            "steps_per_second": spread(rates),
-            "yardstick_steps_per_second": spread(marks),
-            "ratio": round(statistics.median(r / m for r, m in zip(rates, marks, strict=True)), 2),
-            "start_seconds": spread(starts, 3),
-            "database": durability(url),
-            "cores": os.cpu_count(),
-        }
-
-
-def spread(values: list[float], digits: int = 0) -> dict[str, float]:
-    """Minimum, median and maximum."""
+        settings = durability(url)
+        must_be_durable(settings)
+        await catalogue(database, args.items)
+        for series in range(1, args.rounds + 1):
+            for mark, found in ((yardstick.FULL, full), (yardstick.BARE, bare)):
+                sizes = (args.items, args.steps, args.workers)
+                found.append(await asyncio.to_thread(yardstick.measure, url, mark, *sizes))
+            rounds.append(await product(url, database, args, series))
+            rate = rounds[-1]["rate"]
+            print(
+                f"round {series}: {rate:8,.0f} steps/s   full {full[-1]:8,.0f}   bare {bare[-1]:8,.0f}", file=sys.stderr
+            )
+    rates = [one["rate"] for one in rounds]
     return {
-        "min": round(min(values), digits),
-        "median": round(statistics.median(values), digits),
-        "max": round(max(values), digits),
+        "measure": "engine",
+        "items": args.items,
+        "steps": args.steps,
+        "workers": args.workers,
+        "slots": args.slots,
+        "steps_per_second": spread(rates),
+        "yardstick_steps_per_second": spread(full),
+        "bare_yardstick_steps_per_second": spread(bare),
+        "ratio": round(statistics.median(r / m for r, m in zip(rates, full, strict=True)), 2),
+        "ratio_to_bare": round(statistics.median(r / m for r, m in zip(rates, bare, strict=True)), 2),
+        "seconds": spread([one["seconds"] for one in rounds], 2),
+        "start_seconds": spread([one["start"] for one in rounds], 3),
+        "worker_peak_mb": spread([one["peak"] for one in rounds]),
+        "database": settings,
+        "cores": os.cpu_count(),
     }
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--items", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=500, help="attempts that a worker has in hand at most")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--database", help="a PostgreSQL URL whose user may create databases; default: embedded")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
+    return parser
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=5000)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--database", help="a PostgreSQL URL whose user may create databases; default: an embedded server"
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
-    args = parser.parse_args()
+    args = arguments(parser).parse_args()
     found = asyncio.run(measure(args))
     if args.json:
         print(json.dumps(found))
         return
-    rate, mark = found["steps_per_second"], found["yardstick_steps_per_second"]
+    settings = found["database"]
     print(
-        f"PostgreSQL {found['database']['server_version']}, fsync {found['database']['fsync']}, "
-        f"synchronous_commit {found['database']['synchronous_commit']}, {found['cores']} cores, {args.workers} worker(s)"
+        f"PostgreSQL {settings['server_version']}, fsync {settings['fsync']}, synchronous_commit"
+        f" {settings['synchronous_commit']}, {found['cores']} cores, {args.workers} worker(s) of {args.slots} slots"
     )
-    print(f"Tidemill   {rate['median']:8,.0f} steps/s   ({rate['min']:,.0f} to {rate['max']:,.0f})")
-    print(
-        f"yardstick  {mark['median']:8,.0f} steps/s   ({mark['min']:,.0f} to {mark['max']:,.0f})   hand-written set SQL"
-    )
-    print(f"ratio      {found['ratio']:.2f}")
+    for name, key, note in (
+        ("Tidemill", "steps_per_second", f"peak memory of a worker {found['worker_peak_mb']['max']:.0f} MB"),
+        ("full", "yardstick_steps_per_second", "hand-written set SQL, same durability and same information"),
+        ("bare", "bare_yardstick_steps_per_second", "hand-written set SQL, same durability, state and result only"),
+    ):
+        rate = found[key]
+        print(f"{name:9} {rate['median']:8,.0f} steps/s   ({rate['min']:,.0f} to {rate['max']:,.0f})   {note}")
+    print(f"ratio     {found['ratio']:.2f} of full, {found['ratio_to_bare']:.2f} of bare")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from tidemill.db import schema
 from tidemill.db.database import Database
@@ -16,17 +18,31 @@ from tidemill.db.embedded import EmbeddedServer
 
 
 @asynccontextmanager
-async def scratch_database(url: str | None) -> AsyncIterator[tuple[str, Database]]:
-    """The address and the door of a fresh database with the newest schema; dropped at the end."""
+async def server(url: str | None) -> AsyncIterator[str]:
+    """The address of the given server, or of an embedded one that lives as long as this context."""
+    if url is not None:
+        yield url
+        return
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        server = EmbeddedServer(Path(folder) / "database") if url is None else None
-        admin = await server.start() if server else str(url)
-        name = f"tidemill_bench_{os.getpid()}"
+        embedded = EmbeddedServer(Path(folder) / "database")
         try:
-            with psycopg.connect(admin, autocommit=True) as connection:
-                connection.execute(f"create database {name}".encode())
-            own = admin.rsplit("/", 1)[0] + "/" + name
-            schema.migrate(own)
+            yield await embedded.start()
+        finally:
+            await embedded.stop()
+
+
+@asynccontextmanager
+async def scratch_database(url: str | None, *, migrate: bool = True) -> AsyncIterator[tuple[str, Database]]:
+    """The address and the door of a fresh database with the newest schema; dropped at the end."""
+    async with server(url) as admin:
+        name = f"tidemill_bench_{os.getpid()}"
+        own = with_database(admin, name)
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"drop database if exists {name} with (force)".encode())
+            connection.execute(f"create database {name} encoding 'UTF8' template template0".encode())
+        try:
+            if migrate:
+                schema.migrate(own)
 
             async def address() -> str:
                 return own
@@ -36,11 +52,17 @@ async def scratch_database(url: str | None) -> AsyncIterator[tuple[str, Database
                 yield own, database
             finally:
                 await database.close()
-                with psycopg.connect(admin, autocommit=True) as connection:
-                    connection.execute(f"drop database {name} with (force)".encode())
         finally:
-            if server:
-                await server.stop()
+            with psycopg.connect(admin, autocommit=True) as connection:
+                connection.execute(f"drop database {name} with (force)".encode())
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server's address with another database."""
+    if "://" not in url:
+        return make_conninfo(url, dbname=name)
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc, "/" + name, parts.query, ""))
 
 
 def durability(url: str) -> dict[str, str]:
@@ -48,5 +70,12 @@ def durability(url: str) -> dict[str, str]:
     with psycopg.connect(url) as connection:
         return {
             name: str(connection.execute("select current_setting(%s)", [name]).fetchone()[0])  # type: ignore[index]
-            for name in ("server_version", "fsync", "synchronous_commit", "full_page_writes")
+            for name in ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
         }
+
+
+def must_be_durable(settings: dict[str, str]) -> None:
+    """Refuse to measure what nobody would keep data on."""
+    off = [name for name in ("fsync", "synchronous_commit", "full_page_writes") if settings[name] == "off"]
+    if off:
+        raise SystemExit(f"This server has {' and '.join(off)} off: its figures would mean nothing. Switch it on.")
