@@ -51,7 +51,19 @@ def options(
     invoked.site = site
 
 
-COMMANDS = ("up", "demo", "site_file", "apps", "items", "batches", "runs", "steering", "worker", "documents", "database")
+COMMANDS = (
+    "up",
+    "demo",
+    "site_file",
+    "apps",
+    "items",
+    "batches",
+    "runs",
+    "steering",
+    "worker",
+    "documents",
+    "database",
+)
 """Modules of commands, in the order of the help; each registers its own with `application`."""
 
 

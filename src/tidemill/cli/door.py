@@ -58,13 +58,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     SIGINT and SIGTERM cancel the work, unless it has taken the signals itself (see `stop_signals`).
     """
+    quiet()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_interruptible(work))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         from uvloop import new_event_loop
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    quiet()
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_interruptible(work))
+    except ImportError:  # not made for this platform
+        return asyncio.new_event_loop
+    return new_event_loop
 
 
 _takers: list[Callable[[], None]] = []

@@ -1,0 +1,211 @@
+"""`tidemill run`, `watch`, `runs`: start a batch through a pipeline, and see how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidemill.cli import door
+from tidemill.cli.application import application
+from tidemill.cli.exits import Exit
+from tidemill.cli.output import AsJson, count, emit, say, table, tell
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tidemill.cli.progress import Progress
+    from tidemill.main import Site
+    from tidemill.runner.runs import Start
+
+RunId = Annotated[int, typer.Argument(help="The run's number, as `tidemill runs` shows it.", metavar="RUN")]
+
+
+@application.command("run", rich_help_panel="Work")
+def run_batch(
+    batch: Annotated[str, typer.Argument(help="Name of the batch.")],
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline",
+            "-p",
+            help="Name of the pipeline [default: the batch's own, or the only one].",
+            show_default=False,
+        ),
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Runs with a higher one go first.")] = 0,
+    no_reuse: Annotated[
+        bool, typer.Option("--no-reuse", help="Do every step, even where an earlier output could be used again.")
+    ] = False,
+    only_not_done: Annotated[
+        bool, typer.Option("--only-not-done", help="Leave out items that this pipeline has done or is doing.")
+    ] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Start it paused; `tidemill resume` lets it go.")] = False,
+    watch_it: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay and show the progress.")] = True,
+    work: Annotated[
+        bool | None,
+        typer.Option(
+            "--work/--no-work",
+            help="Work in this process while watching [default: if no worker is there].",
+            show_default=False,
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Start a batch through a pipeline, and watch it. Ctrl-C stops watching; the run goes on."""
+    from tidemill.runner.runs import Start
+
+    wish = Start(batch, pipeline or "", priority, not no_reuse, only_not_done, paused)
+    raise typer.Exit(door.run(_run(wish, watching=watch_it and not paused, work=work, json=json)))
+
+
+@application.command(rich_help_panel="Work")
+def watch(run: RunId, json: AsJson = False) -> None:
+    """Watch a run until it is over. Ctrl-C stops watching; the run goes on."""
+    raise typer.Exit(door.run(_watch(run, json)))
+
+
+@application.command(rich_help_panel="Work")
+def runs(
+    state: Annotated[str | None, typer.Option(help="Only runs in this state: active, done, cancelled.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    json: AsJson = False,
+) -> None:
+    """List the runs, newest first, with how many of their items stand in each state."""
+    rows = door.run(_list(state, limit))
+    if json:
+        return emit(rows)
+    counts = ("waiting", "in_hand", "done", "failed", "cancelled")
+    return table(
+        ["run#", "state", "batch", "pipeline", "items#", *(f"{name.replace('_', ' ')}#" for name in counts), "started"],
+        (
+            [r["id"], "paused" if r["paused"] else r["state"], r["batch"], f"{r['pipeline']} v{r['pipeline_version']}",
+             r["total"], *(r[name] or "" for name in counts), r["created_at"]]
+            for r in rows
+        ),
+        empty="There are no runs. Start one: tidemill run BATCH",
+    )  # fmt: skip
+
+
+async def _list(state: str | None, limit: int) -> list[dict[str, object]]:
+    from tidemill.db.database import fetch
+    from tidemill.domain.states import RunState
+    from tidemill.errors import InvalidInput
+
+    if state is not None and state not in list(RunState):
+        raise InvalidInput(f"There is no state {state!r} of a run.", hint=f"It is one of: {', '.join(RunState)}.")
+    async with door.opened() as site, site.database.begin() as session:
+        return await fetch(session, "runs.list", {"state": state, "limit": limit, "offset": 0})
+
+
+async def _run(wish: Start, *, watching: bool, work: bool | None, json: bool) -> Exit:
+    from tidemill.runner import runs as service
+
+    async with door.opened() as site:
+        async with site.database.begin() as session:
+            wish = await _with_pipeline(session, wish)
+            run = await service.start(session, site.documents, wish)
+            row = await service.get(session, run)
+            await service.announce(session)
+        if not watching:
+            if json:
+                emit({"run": row})
+            else:
+                tell(f"Run {run} has started: {count(row['total'], 'item')} through {row['pipeline']}"
+                     f" (version {row['pipeline_version']}){', paused' if wish.paused else ''}.")  # fmt: skip
+            return Exit.OK
+        say(f"Run {run}: {count(row['total'], 'item')} through {row['pipeline']} (version {row['pipeline_version']}).")
+        return await _attend(site, run, json, await _shall_work(site, work))
+
+
+async def _with_pipeline(session: AsyncSession, wish: Start) -> Start:
+    """The wish with a pipeline: the one named, else the one that the batch is meant for, else the only one there is."""
+    import dataclasses
+
+    from tidemill.errors import InvalidInput
+    from tidemill.pipelines import batches, pipelines
+
+    if wish.pipeline:
+        await pipelines.get(session, wish.pipeline)
+        return wish
+    meant = (await batches.standing(session, wish.batch, names=0))["pipeline"]
+    names = [meant] if meant else [row["name"] for row in await pipelines.listing(session)]
+    if len(names) != 1:
+        known = f"There are: {', '.join(names)}." if names else "There are none yet: `tidemill apply` makes them."
+        raise InvalidInput(f"Say through which pipeline batch {wish.batch!r} is to go: --pipeline NAME.", hint=known)
+    return dataclasses.replace(wish, pipeline=names[0])
+
+
+async def _shall_work(site: Site, work: bool | None) -> bool:
+    from tidemill.db.database import fetch
+
+    if work is not None:
+        return work
+    async with site.database.begin() as session:
+        live = await fetch(session, "workers.live", {"seconds": site.settings.lease})
+    if not live:
+        say("No worker is there: this process works while it watches (see --no-work).")
+    return not live
+
+
+async def _attend(site: Site, run: int, json: bool, work: bool) -> Exit:
+    if not work:
+        return await _attend_only(site, run, json)
+    from tidemill.cli.watching import conclude, follow
+    from tidemill.cli.worker import Stopper
+
+    running = site.worker()
+    stopper, stopped = Stopper(running), asyncio.Event()
+
+    def signalled(number: int) -> None:
+        stopped.set()
+        stopper.signalled(number)
+
+    with door.stop_signals(signalled):
+        working = asyncio.create_task(running.run())
+        working.add_done_callback(lambda _: stopped.set())
+        try:
+            progress = await follow(site.database, run, json=json, stopped=stopped)
+        finally:
+            running.stop()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+    if not progress.over:
+        stopper.farewell()
+        return await _left(site, run, json)
+    return await conclude(site.database, progress, json=json)
+
+
+async def _attend_only(site: Site, run: int, json: bool) -> Exit:
+    from tidemill.cli.watching import conclude, ending_on_signal, follow
+
+    stopped = asyncio.Event()
+    with ending_on_signal(stopped):
+        progress = await follow(site.database, run, json=json, stopped=stopped)
+    return await conclude(site.database, progress, json=json) if progress.over else _goes_on(progress)
+
+
+async def _left(site: Site, run: int, json: bool) -> Exit:
+    """After this process's own work has stopped: the run may have come to its end with it."""
+    from tidemill.cli.progress import progress_of
+    from tidemill.cli.watching import conclude
+
+    progress = await progress_of(site.database, run)
+    return await conclude(site.database, progress, json=json) if progress.over else _goes_on(progress)
+
+
+def _goes_on(progress: Progress) -> Exit:
+    from tidemill.cli.watching import in_words
+
+    run = progress.run["id"]
+    say(
+        f"Run {run} goes on as long as a worker is there: {in_words(progress.totals)}. Join again: tidemill watch {run}"
+    )
+    return Exit.INTERRUPTED
+
+
+async def _watch(run: int, json: bool) -> Exit:
+    async with door.opened() as site:
+        return await _attend_only(site, run, json)
