@@ -21,7 +21,13 @@ Row = dict[str, Any]
 Address = Callable[[], Awaitable[str]]
 """Tells where the database is now; an embedded server may have come up elsewhere."""
 
-GENERIC_PLANS = "-c plan_cache_mode=force_generic_plan -c timezone=UTC -c jit=off"
+SESSION = (
+    "-c timezone=UTC -c jit=off -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    " -c tcp_user_timeout=25000"
+)
+"""Without the keepalives the server would hold the locks of a machine that lost its power for two hours."""
+
+GENERIC_PLANS = f"{SESSION} -c plan_cache_mode=force_generic_plan"
 """The hot statements are planned once per connection: with sets as one parameter a custom plan is never better."""
 
 
@@ -41,7 +47,7 @@ class Database:
 
     async def _connect_plain(self) -> psycopg.AsyncConnection[Any]:
         with translated():
-            return await psycopg.AsyncConnection.connect(await self._address(), options="-c timezone=UTC -c jit=off")
+            return await psycopg.AsyncConnection.connect(await self._address(), options=SESSION)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:

@@ -37,6 +37,7 @@ class Exchange:
     def __init__(self, database: Database, *, lease: float, abilities: Abilities) -> None:
         self._database = database
         self._connection: psycopg.AsyncConnection[Row] | None = None
+        self._session: Row = {"pid": None, "started": None}
         self._lock = asyncio.Lock()
         self._fixed = {
             "threshold": CIRCUIT_THRESHOLD,
@@ -121,8 +122,21 @@ class Exchange:
 
     async def _open(self) -> psycopg.AsyncConnection[Row]:
         if self._connection is None or self._connection.closed or self._connection.broken:
-            self._connection = await self._database.connect()
+            connection = await self._database.connect()
+            try:
+                await self._end_forerunner(connection)
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    async def _end_forerunner(self, connection: psycopg.AsyncConnection[Row]) -> None:
+        """The server may not know yet that the last connection was cut: it could still commit what nobody hears of,
+        or sit on its locks. Once it is ended, what it did is plain to see."""
+        with translated():
+            found = await (await connection.execute(_sql("workers.session"), self._session)).fetchone()
+        self._session = found or self._session
 
 
 class _Connected:

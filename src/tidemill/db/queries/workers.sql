@@ -34,3 +34,11 @@ select id, name from item where id = any(%(items)s);
 select id, hostname, pid, slots, kinds, started_at, seen_at from worker
 where stopped_at is null and seen_at > now() - make_interval(secs => %(seconds)s)
 order by id;
+
+-- session: who this connection is to the server. Its forerunner, cut off from us, is ended first, with what it left open.
+with ended as materialized (
+    select pg_terminate_backend(pid, 5000) from pg_stat_activity
+    where pid = %(pid)s and backend_start = %(started)s::timestamptz and pid <> pg_backend_pid()
+)
+select pid, backend_start::text as started, (select count(*) from ended) as ended
+from pg_stat_activity where pid = pg_backend_pid();
