@@ -71,7 +71,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class ItemView:
-    """All that is known of an item. `process`: what was done to it, newest last; `attempts`: all tries, good and bad."""
+    """All that is known of an item. `process`: what was done to it, newest last; `attempts`: all tries."""
 
     item: Row
     files: list[Row]

@@ -1,0 +1,70 @@
+"""Those who watch live: what each of them watches, and the bounded queue that their messages wait in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import orjson
+
+QUEUE = 64
+"""Messages that may wait for one watcher: some three seconds of a busy run."""
+
+
+class Watcher:
+    """One open page. Messages are put in whole, already serialised, the same object for all who watch the same."""
+
+    def __init__(self, size: int = QUEUE) -> None:
+        self._size = size
+        self._queue: deque[str] = deque()
+        self._ready = asyncio.Event()
+        self.runs: set[int] = set()
+        """Runs that this watcher is sent the changes of."""
+        self.all_runs = False
+        """Whether it is sent the list's rows of every run that changes."""
+
+    def put(self, message: str) -> bool:
+        """Hand over a message; False where the queue is full, and the watcher has to begin again."""
+        if len(self._queue) >= self._size:
+            return False
+        self._queue.append(message)
+        self._ready.set()
+        return True
+
+    def reset(self) -> None:
+        """Throw away what waits and say so for each thing watched: the page reads the state and watches again."""
+        self._queue.clear()
+        for run in sorted(self.runs):
+            self._queue.append(reset_message(run))
+        if self.all_runs:
+            self._queue.append(RUNS_RESET)
+        self.runs.clear()
+        self.all_runs = False
+        self._ready.set()
+
+    def drop(self, run: int) -> None:
+        """Stop watching one run and say that its state must be read again."""
+        if run in self.runs:
+            self.runs.discard(run)
+            if not self.put(reset_message(run)):
+                self.runs.add(run)
+                self.reset()
+
+    async def next(self) -> str:
+        """The oldest message; waits for one."""
+        while not self._queue:
+            self._ready.clear()
+            await self._ready.wait()
+        return self._queue.popleft()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+
+RUNS_RESET = '{"runs":true,"reset":true}'
+
+
+def reset_message(run: int) -> str:
+    """Tells a page that changes were left out: it reads the run's grid again and watches from there."""
+    return orjson.dumps({"run": run, "reset": True}).decode()
