@@ -12,7 +12,7 @@ import structlog
 
 from tidemill.db.database import Row
 from tidemill.domain.retries import RetryPolicy
-from tidemill.errors import StorageError
+from tidemill.errors import DatabaseUnavailable, StorageError
 from tidemill.executors.contract import (
     AppCall,
     Done,
@@ -83,7 +83,7 @@ class Attempts:
         self._handed = handed
 
     async def do(self, held: Held) -> Result:
-        """One attempt from input document to result. Never raises but for cancellation."""
+        """One attempt from input document to result. Raises DatabaseUnavailable, and nothing for what an app does."""
         task = held.task
         if task["earlier_output"] is not None:
             return reused(task)
@@ -99,6 +99,8 @@ class Attempts:
                 document,
             )
             outcome = await self._run(held, work)
+        except DatabaseUnavailable:  # the item is not to blame
+            raise
         except StorageError as error:
             outcome = Failed(error.message)
         except Exception as error:  # an engine broke its promise not to raise: the attempt says so, the worker lives on

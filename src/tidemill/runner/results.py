@@ -44,7 +44,7 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
     documents = [stored.as_row()] if stored else []
     row = _base(task) | {"output": stored.sha256 if stored else None}
     if isinstance(outcome, Done):
-        row |= {"outcome": "done", "move": "next", "log": _tail(outcome.log), "said": outcome.app_version}
+        row |= {"outcome": "done", "move": "next", "log": _tail(outcome.log), "said": _clean(outcome.app_version)}
     elif isinstance(outcome, Failed):
         row |= _failed(task, policy, outcome)
     else:
@@ -53,16 +53,24 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
             "move": "retry",
             "delay": UNAVAILABLE_PAUSE * random.uniform(0.5, 1.0),
             "down": True,
-            "error": outcome.reason,
-            "reason": outcome.reason,
+            "error": _clean(outcome.reason),
+            "reason": _clean(outcome.reason),
         }
     return Result(row, documents)
+
+
+def broken(task: Row, error: Exception) -> Result:
+    """The attempt itself broke, in Tidemill and not in the app: the task fails and says so."""
+    reason = _clean(f"Tidemill could not do this attempt: {type(error).__name__}: {error}")
+    return Result(
+        _base(task) | {"outcome": "failed", "move": "failed", "counted": True, "error": reason, "reason": reason}, []
+    )
 
 
 def refused(result: Result, why: str) -> Result:
     """A result that the database would not take: the task fails and says so; the rest of the set is not its victim."""
     kept = ("task", "fence", "step", "app", "version", "pipeline_version", "input", "started")
-    reason = f"The result could not be recorded. {why}".replace("\x00", "\ufffd")
+    reason = f"The result could not be recorded. {_clean(why)}"
     row = {key: result.row[key] for key in kept}
     return Result(row | {"outcome": "failed", "move": "failed", "counted": True, "error": reason, "reason": reason}, [])
 
@@ -70,14 +78,15 @@ def refused(result: Result, why: str) -> Result:
 def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
     used = task["tries"] + 1
     pause = policy.pause(used) if outcome.retry else None
-    reason = outcome.reason if pause is None else f"{outcome.reason} (try {used} of {policy.tries})"
+    error = _clean(outcome.reason)
+    reason = error if pause is None else f"{error} (try {used} of {policy.tries})"
     return {
         "outcome": "failed",
         "move": "failed" if pause is None else "retry",
         "counted": True,
         "delay": pause,
         "down": outcome.timed_out,
-        "error": outcome.reason,
+        "error": error,
         "reason": reason,
         "log": _tail(outcome.log),
     }
@@ -97,4 +106,9 @@ def _base(task: Row) -> dict[str, Any]:
 
 
 def _tail(log: str) -> str:
-    return log.replace("\x00", "\ufffd")[-LOG_LIMIT:]
+    return _clean(log[-LOG_LIMIT:])
+
+
+def _clean(text: str) -> str:
+    """Without what PostgreSQL's text cannot hold (NUL) and UTF-8 cannot say (lone surrogates)."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from tidemill.executors.contract import Executor
 from tidemill.runner.attempts import Attempts, Held
 from tidemill.runner.exchange import WORK_CHANNEL, Abilities, Exchange
 from tidemill.runner.processes import Process
-from tidemill.runner.results import Result, refused
+from tidemill.runner.results import Result, broken, refused
 from tidemill.runner.specs import SpecCache
 from tidemill.storage.documents import DocumentStore
 
@@ -91,7 +91,9 @@ class Worker:
     async def run(self) -> None:
         """Reconcile, then work until stopped. A lost database is waited for; work in hand goes on meanwhile."""
         await self._register()
-        helpers = [asyncio.create_task(helper) for helper in (self._listen(), self._heartbeat(), self._reconcile())]
+        helpers = [
+            asyncio.create_task(self._steady(helper)) for helper in (self._listen, self._heartbeat, self._reconcile)
+        ]
         try:
             while not self._abandoned and (not self._stopping or self._held or self._finished):
                 await self._turn()
@@ -100,6 +102,15 @@ class Worker:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             await self._leave()
+
+    async def _steady(self, helper: Callable[[], Awaitable[None]]) -> None:
+        """Begin a helper again when it fails: without its heartbeat a worker would lose all that it has in hand."""
+        while True:
+            try:
+                await helper()
+            except Exception:  # whatever it was is in the log, and the worker lives on
+                log.exception("a helper of the worker failed", helper=helper.__name__)
+            await asyncio.sleep(self._pace.poll)
 
     async def _turn(self) -> None:
         """One exchange if there is something to hand in or perhaps to claim; else sleep until woken."""
@@ -165,9 +176,18 @@ class Worker:
             raise error
         if len(results) == 1:
             log.error("result refused", task=results[0].row["task"], error=error.message)
-            return await self._hand_in([refused(results[0], error.message)], room)
+            return await self._hand_in_refused(refused(results[0], error.message))
         for result in results:
             await self._hand_in([result], 0)
+        return []
+
+    async def _hand_in_refused(self, result: Result) -> list[Row]:
+        try:
+            moved, _ = await self._exchange.finish_and_claim([result.row], [], 0)
+        except DatabaseRefused as error:  # not even that: its lease runs out, and that is recorded
+            log.error("result dropped", task=result.row["task"], error=error.message)
+            moved = []
+        self._after([result], moved)
         return []
 
     def _after(self, results: list[Result], moved: list[Row]) -> None:
@@ -193,6 +213,9 @@ class Worker:
             self._held.pop(held.key, None)
             self._unsure = True
             return
+        except Exception as error:  # an attempt that breaks must end all the same, or it would be held for ever
+            log.exception("attempt broke", task=held.task["id"])
+            result = broken(held.task, error)
         self._finished.append(result)
         self._wake.set()
 
@@ -243,7 +266,9 @@ class Worker:
         Work whose lease was lost goes on: an app cannot be stopped, and its late result is kept for a person.
         """
         sent = dict(self._held)
-        rows = [{"task": task, "fence": fence, "progress": held.progress} for (task, fence), held in sent.items()]
+        rows = [
+            {"task": task, "fence": fence, "progress": _rounded(held.progress)} for (task, fence), held in sent.items()
+        ]
         kept = {(row["id"], row["fence"]) for row in await self._side.ask("tasks.renew", tasks=rows)}
         lost = [{"task": task, "fence": fence} for task, fence in sent.keys() - kept]
         if lost:
@@ -263,13 +288,15 @@ class Worker:
         """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed."""
         while True:
             with suppress(DatabaseUnavailable):
+                await self._renew()  # first: after a long silence of the database its own leases have run out, too
                 await self._bury_neighbours()
                 await self._side.ask("tasks.expire", notify=True)
                 await self._side.close_runs()
                 if not self._stopping:
                     room = self._pace.slots - len(self._held)
                     for task in await self._side.ask("tasks.adopt", n=max(room, 0)):
-                        self._start(task)
+                        if (task["id"], task["fence"]) not in self._held:
+                            self._start(task)
             await asyncio.sleep(self._pace.lease / 2)
 
     async def _bury_neighbours(self) -> None:
@@ -300,3 +327,8 @@ class Worker:
             await executor.close()
         await self._exchange.close()
         await self._side.close()
+
+
+def _rounded(progress: float | None) -> float | None:
+    """An app may report 1e-60, which the column cannot hold."""
+    return None if progress is None else round(progress, 4)

@@ -136,7 +136,8 @@ noted as (
     select 'task', run_id, id, item_id, position, step, state from moved
 ),
 health as (
-    select f.app, count(*) filter (where f.down) as bad, count(*) filter (where f.outcome = 'done' and f.origin_task is null) as good,
+    select f.app, count(*) filter (where f.down) as bad,
+           count(*) filter (where f.outcome in ('done', 'failed') and f.origin_task is null and f.down is not true) as good,
            max(coalesce(f.error, f.reason)) filter (where f.down) as why
     from result f group by f.app
 ),
