@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
 from tidemill.cli.exits import Exit
-from tidemill.cli.output import AsJson, count, emit, say, table, tell
+from tidemill.cli.output import SIGNS, AsJson, count, emit, say, table, tell
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tidemill.cli.progress import Progress
     from tidemill.main import Site
     from tidemill.runner.runs import Start
 
@@ -77,9 +75,9 @@ def runs(
     rows = door.run(_list(state, limit))
     if json:
         return emit(rows)
-    counts = ("waiting", "in_hand", "done", "failed", "cancelled")
+    counts = ("waiting", "running", "submitted", "done", "failed", "cancelled")
     return table(
-        ["run#", "state", "batch", "pipeline", "items#", *(f"{name.replace('_', ' ')}#" for name in counts), "started"],
+        ["run#", "state", "batch", "pipeline", "items#", *(f"{SIGNS[name]} {name}#" for name in counts), "started"],
         (
             [r["id"], "paused" if r["paused"] else r["state"], r["batch"], f"{r['pipeline']} v{r['pipeline_version']}",
              r["total"], *(r[name] or "" for name in counts), r["created_at"]]
@@ -89,15 +87,15 @@ def runs(
     )  # fmt: skip
 
 
-async def _list(state: str | None, limit: int) -> list[dict[str, object]]:
-    from tidemill.db.database import fetch
+async def _list(state: str | None, limit: int) -> list[dict[str, Any]]:
     from tidemill.domain.states import RunState
     from tidemill.errors import InvalidInput
+    from tidemill.runner import look
 
     if state is not None and state not in list(RunState):
         raise InvalidInput(f"There is no state {state!r} of a run.", hint=f"It is one of: {', '.join(RunState)}.")
     async with door.opened() as site, site.database.begin() as session:
-        return await fetch(session, "runs.list", {"state": state, "limit": limit, "offset": 0})
+        return await look.runs(session, state=state, limit=limit)
 
 
 async def _run(wish: Start, *, watching: bool, work: bool | None, json: bool) -> Exit:
@@ -151,11 +149,11 @@ async def _shall_work(site: Site, work: bool | None) -> bool:
 
 
 async def _attend(site: Site, run: int, json: bool, work: bool) -> Exit:
-    if not work:
-        return await _attend_only(site, run, json)
-    from tidemill.cli.watching import conclude, follow
+    from tidemill.cli.watching import follow
     from tidemill.cli.worker import Stopper
 
+    if not work:
+        return await _attend_only(site, run, json)
     running = site.worker()
     stopper, stopped = Stopper(running), asyncio.Event()
 
@@ -167,42 +165,32 @@ async def _attend(site: Site, run: int, json: bool, work: bool) -> Exit:
         working = asyncio.create_task(running.run())
         working.add_done_callback(lambda _: stopped.set())
         try:
-            progress = await follow(site.database, run, json=json, stopped=stopped)
+            await follow(site.database, run, json=json, stopped=stopped)
         finally:
             running.stop()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
-    if not progress.over:
+            await working
+    if stopper.signals:
         stopper.farewell()
-        return await _left(site, run, json)
-    return await conclude(site.database, progress, json=json)
+    return await _parted(site, run, json)
 
 
 async def _attend_only(site: Site, run: int, json: bool) -> Exit:
-    from tidemill.cli.watching import conclude, ending_on_signal, follow
+    from tidemill.cli.watching import follow
 
     stopped = asyncio.Event()
-    with ending_on_signal(stopped):
-        progress = await follow(site.database, run, json=json, stopped=stopped)
-    return await conclude(site.database, progress, json=json) if progress.over else _goes_on(progress)
+    with door.stop_signals(lambda _: stopped.set()):
+        await follow(site.database, run, json=json, stopped=stopped)
+    return await _parted(site, run, json)
 
 
-async def _left(site: Site, run: int, json: bool) -> Exit:
-    """After this process's own work has stopped: the run may have come to its end with it."""
-    from tidemill.cli.progress import progress_of
-    from tidemill.cli.watching import conclude
+async def _parted(site: Site, run: int, json: bool) -> Exit:
+    """Watching is over: either the run is, or it goes on without us."""
+    from tidemill.cli.watching import conclude, in_words, seen_now
 
-    progress = await progress_of(site.database, run)
-    return await conclude(site.database, progress, json=json) if progress.over else _goes_on(progress)
-
-
-def _goes_on(progress: Progress) -> Exit:
-    from tidemill.cli.watching import in_words
-
-    run = progress.run["id"]
-    say(
-        f"Run {run} goes on as long as a worker is there: {in_words(progress.totals)}. Join again: tidemill watch {run}"
-    )
+    now = await seen_now(site.database, run)
+    if now.state != "active":
+        return await conclude(site.database, now, json=json)
+    say(f"Run {run} goes on as long as a worker is there: {in_words(now.totals)}. Join again: tidemill watch {run}")
     return Exit.INTERRUPTED
 
 

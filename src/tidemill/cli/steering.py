@@ -22,7 +22,7 @@ AtStep = Annotated[
     str | None, typer.Option("--step", help="Only tasks that stand at this step: its name, or its number from 1.")
 ]
 Reason = Annotated[str | None, typer.Option(help="Only tasks whose reason contains these words.")]
-MaybeRun = Annotated[int | None, typer.Argument(help="The run's number.", metavar="[RUN]", show_default=False)]
+MaybeRun = Annotated[int | None, typer.Argument(help="The run's number.", metavar="RUN", show_default=False)]
 OfApp = Annotated[str | None, typer.Option("--app", help="An app instead of a run, for all runs.")]
 
 
@@ -59,13 +59,13 @@ def cancel(
 @application.command(rich_help_panel="Work")
 def pause(run: MaybeRun = None, app: OfApp = None) -> None:
     """Hold back the waiting tasks of a run, or of an app. Work in hand finishes."""
-    tell(door.run(_pause(run, app, True)))
+    tell(door.run(set_paused(run, app, True)))
 
 
 @application.command(rich_help_panel="Work")
 def resume(run: MaybeRun = None, app: OfApp = None) -> None:
     """Let a paused run or app go on; an app that was found to be down is tried at once."""
-    tell(door.run(_pause(run, app, False)))
+    tell(door.run(set_paused(run, app, False)))
 
 
 @application.command(rich_help_panel="Work")
@@ -108,7 +108,7 @@ async def _cancel(run: int, items: list[str] | None) -> int:
         return await runs.cancel(session, run, tasks)
 
 
-async def _pause(run: int | None, app: str | None, paused: bool) -> str:
+async def set_paused(run: int | None, app: str | None, paused: bool) -> str:
     from tidemill.pipelines import apps
     from tidemill.runner import runs
 
@@ -185,15 +185,22 @@ async def _filter(
 
 async def step_position(session: AsyncSession, run: int, step: str) -> int:
     """The position (from 0) of a step named by its name or its number from 1. Raises NotFound."""
-    from tidemill.db.database import fetch
-    from tidemill.errors import NotFound
-    from tidemill.runner import runs
+    return (await _step(session, run, step))[0]
 
-    await runs.get(session, run)
-    names = [row["name"] for row in await fetch(session, "runs.steps", {"run": run})]
+
+async def step_name(session: AsyncSession, run: int, step: str) -> str:
+    """The name of a step named by its name or its number from 1. Raises NotFound."""
+    return (await _step(session, run, step))[1]
+
+
+async def _step(session: AsyncSession, run: int, step: str) -> tuple[int, str]:
+    from tidemill.errors import NotFound
+    from tidemill.runner import look
+
+    names = [one.name for one in (await look.overview(session, run)).steps]
     if step in names:
-        return names.index(step)
+        return names.index(step), step
     if step.isdecimal() and 1 <= int(step) <= len(names):
-        return int(step) - 1
+        return int(step) - 1, names[int(step) - 1]
     known = ", ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
     raise NotFound(f"Run {run} has no step {step!r}.", hint=f"It has: {known}.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Protocol
 
 from rich.console import Group
@@ -15,42 +15,49 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.cli.exits import Exit
-from tidemill.cli.output import COLOURS, SIGNS, count, duration, emit_line, out, say, tell
-from tidemill.cli.progress import SHOWN_FAILURES, Pace, Progress, failures, progress_of
+from tidemill.cli.output import COLOURS, SIGNS, count, emit_line, out, say, tell
 from tidemill.db.database import Database
 from tidemill.errors import DatabaseUnavailable
+from tidemill.runner import look
+from tidemill.runner.look import RunOverview
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 2.0
 """Without a terminal: at most a line in so many seconds."""
 
+SHOWN_FAILURES = 20
+
 
 class Face(Protocol):
     """How progress is shown."""
 
-    def show(self, progress: Progress, pace: Pace) -> None: ...
+    def show(self, run: RunOverview) -> None: ...
 
 
-async def follow(database: Database, run: int, *, json: bool, stopped: asyncio.Event) -> Progress:
-    """Show a run's progress until it is over or until `stopped` is set; the last that was seen."""
+async def follow(database: Database, run: int, *, json: bool, stopped: asyncio.Event) -> RunOverview:
+    """Show a run's progress until it is over or until `stopped` is set; the last that was seen. Raises NotFound."""
     face: Face = JsonFace() if json else LiveFace() if out().is_terminal else PlainFace()
-    pace = Pace()
     with face if isinstance(face, LiveFace) else nullcontext():
         while True:
-            progress = await _looked(database, run)
-            pace.note(progress)
-            face.show(progress, pace)
-            if progress.over or stopped.is_set():
-                return progress
+            seen = await _looked(database, run)
+            face.show(seen)
+            if seen.state != "active" or stopped.is_set():
+                return seen
             await _pause(stopped)
 
 
-async def _looked(database: Database, run: int) -> Progress:
-    """The run's progress; waits while the database is away, as the workers do."""
+async def seen_now(database: Database, run: int) -> RunOverview:
+    """How far the run is. Raises NotFound."""
+    async with database.begin() as session:
+        return await look.overview(session, run)
+
+
+async def _looked(database: Database, run: int) -> RunOverview:
+    """How far the run is; waits while the database is away, as the workers do."""
     told = False
     while True:
         try:
-            return await progress_of(database, run)
+            return await seen_now(database, run)
         except DatabaseUnavailable as error:
             if not told:
                 say(f"{error.message} Waiting for it.")
@@ -65,23 +72,26 @@ async def _pause(stopped: asyncio.Event) -> None:
         return
 
 
-async def conclude(database: Database, progress: Progress, *, json: bool) -> Exit:
+async def conclude(database: Database, run: RunOverview, *, json: bool) -> Exit:
     """Say how a run ended, with the reasons of its failures; the exit code that this means."""
-    failed = await failures(database, progress.run["id"]) if progress.totals["failed"] else []
+    failed = []
+    if run.totals["failed"]:
+        async with database.begin() as session:
+            failed = (await look.window(session, run.id, limit=SHOWN_FAILURES, states=["failed"])).tasks
     if json:
-        shown = [{"item": row["item"], "step": row["step"], "reason": row["reason"]} for row in failed]
-        emit_line({"type": "end", **progress.as_json(), "failures": shown})
+        reasons = [{key: row[key] for key in ("item", "step", "step_name", "tries", "reason")} for row in failed]
+        emit_line({"type": "end", "run": dataclasses.asdict(run), "failures": reasons})
     else:
-        tell(f"Run {progress.run['id']} is {progress.run['state']}: {in_words(progress.totals)}.")
+        tell(f"Run {run.id} is {run.state}: {in_words(run.totals)}.")
         for row in failed:
-            tell(f"  {SIGNS['failed']} {row['item']} at {progress.steps[row['step']].name}: {row['reason']}")
-        if (more := progress.totals["failed"] - len(failed)) > 0:
-            tell(f"  … and {more:,} more (the first {SHOWN_FAILURES} are shown)")
+            tell(f"  {SIGNS['failed']} {row['item']} at {row['step_name']}: {row['reason']}")
+        if (more := run.totals["failed"] - len(failed)) > 0:
+            tell(f"  … and {more:,} more")
         if failed:
-            say(f"Try them again: tidemill retry {progress.run['id']}")
-    if progress.run["state"] == "cancelled":
+            say(f"To try them again: tidemill retry {run.id}")
+    if run.state == "cancelled":
         return Exit.CANCELLED
-    return Exit.SOME_FAILED if progress.totals["failed"] else Exit.OK
+    return Exit.SOME_FAILED if run.totals["failed"] else Exit.OK
 
 
 def in_words(totals: dict[str, int]) -> str:
@@ -95,12 +105,12 @@ class JsonFace:
     def __init__(self) -> None:
         self._last: object = None
 
-    def show(self, progress: Progress, pace: Pace) -> None:
-        """Print the progress if it differs from the last."""
-        value = progress.as_json()
-        if value != self._last and not progress.over:
-            self._last = value
-            emit_line({"type": "progress", **value})
+    def show(self, run: RunOverview) -> None:
+        """Print how the run stands, if that differs from the last line."""
+        standing = (run.state, run.paused, run.priority, [(step.counts, step.held_back) for step in run.steps])
+        if standing != self._last and run.state == "active":
+            self._last = standing
+            emit_line({"type": "progress", "run": dataclasses.asdict(run)})
 
 
 class PlainFace:
@@ -110,21 +120,23 @@ class PlainFace:
         self._last = ""
         self._next = 0.0
 
-    def show(self, progress: Progress, pace: Pace) -> None:
+    def show(self, run: RunOverview) -> None:
         """Print a line if something has changed, but not too often."""
-        line = " · ".join([_signs(step.name, step.counts) for step in progress.steps] + _holds(progress))
-        if line == self._last or (time.monotonic() < self._next and not progress.over):
+        line = " · ".join([_signs(step.name, step.counts) for step in run.steps] + _holds(run))
+        over = run.state != "active"
+        if line == self._last or (time.monotonic() < self._next and not over):
             return
         self._last, self._next = line, time.monotonic() + LINE_SECONDS
-        tell(f"run {progress.run['id']}: {line}{_tempo(progress, pace)}")
+        tell(f"run {run.id}: {line}" + ("" if over else f" — {_tempo(run)}"))
         out().file.flush()
 
 
 class LiveFace:
-    """A table that changes in place."""
+    """A table that changes in place; when it is left, the last one stays."""
 
     def __init__(self) -> None:
         self._live = Live(console=out(), auto_refresh=False, transient=True)
+        self._final: Group | None = None
 
     def __enter__(self) -> None:
         self._live.start()
@@ -134,57 +146,41 @@ class LiveFace:
         if self._final is not None:
             out().print(self._final)
 
-    _final: Table | None = None
-
-    def show(self, progress: Progress, pace: Pace) -> None:
+    def show(self, run: RunOverview) -> None:
         """Draw the table anew."""
-        self._final = _drawn(progress)
-        head = Text.from_markup(_title(progress))
-        foot = Text(_tempo(progress, pace).removeprefix(" — ") or "…", style="dim")
-        self._live.update(
-            Group(head, self._final, *(Text(hold, "magenta") for hold in _holds(progress)), foot), refresh=True
-        )
+        self._final = Group(_title(run), _drawn(run))
+        holds = (Text(hold, COLOURS["paused"]) for hold in _holds(run))
+        self._live.update(Group(self._final, *holds, Text(_tempo(run), style="dim")), refresh=True)
 
 
-def _title(progress: Progress) -> str:
-    run = progress.run
-    held = f" [magenta]{SIGNS['paused']} paused[/]" if run["paused"] else ""
-    return (
-        f"[bold]Run {run['id']}[/] {escape(run['batch'])} → {escape(run['pipeline'])} "
-        f"(version {run['pipeline_version']}), {count(run['total'], 'item')}{held}"
+def _title(run: RunOverview) -> Text:
+    held = f" [{COLOURS['paused']}]{SIGNS['paused']} paused[/]" if run.paused else ""
+    return Text.from_markup(
+        f"[bold]Run {run.id}[/] {escape(run.batch)} → {escape(run.pipeline)} "
+        f"(version {run.pipeline_version}), {count(run.total, 'item')}{held}"
     )
 
 
-def _drawn(progress: Progress) -> Table:
+def _drawn(run: RunOverview) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("step")
-    for state in progress.totals:
+    for state in run.totals:
         table.add_column(f"{SIGNS[state]} {state}", justify="right", style=COLOURS[state])
-    for step in progress.steps:
-        numbers = (f"{step.counts[state]:,}" if step.counts[state] else "·" for state in progress.totals)
+    for step in run.steps:
+        numbers = (f"{step.counts[state]:,}" if step.counts[state] else "·" for state in run.totals)
         table.add_row(f"{step.position + 1} {escape(step.name)}", *numbers)
     return table
 
 
 def _signs(name: str, counts: dict[str, int]) -> str:
-    return " ".join([name, *(f"{SIGNS[state]} {number}" for state, number in counts.items() if number)])
+    return " ".join([name, *(f"{SIGNS[state]} {n}" for state, n in counts.items() if n and state in SIGNS)])
 
 
-def _holds(progress: Progress) -> list[str]:
-    return [f"{SIGNS['paused']} {held}" for held in dict.fromkeys(step.held for step in progress.steps) if held]
+def _holds(run: RunOverview) -> list[str]:
+    reasons = (step.held_back for step in run.steps)
+    return [f"{SIGNS['paused']} {reason}" for reason in dict.fromkeys(reasons) if reason]
 
 
-def _tempo(progress: Progress, pace: Pace) -> str:
-    rate, left = pace.rate(), pace.left(progress)
-    if progress.over or not rate:
-        return ""
-    return f" — {rate:.1f} steps/s" + (f", about {duration(left)} left (estimate)" if left else "")
-
-
-@contextmanager
-def ending_on_signal(stopped: asyncio.Event) -> Iterator[None]:
-    """Within: Ctrl-C sets `stopped`, and the run goes on."""
-    from tidemill.cli import door
-
-    with door.stop_signals(lambda _: stopped.set()):
-        yield
+def _tempo(run: RunOverview) -> str:
+    rate = f"{run.rate:,.0f} steps a minute, " if run.rate else ""
+    return f"{run.percent:g}%, {rate}time left: {run.time_left}"

@@ -1,0 +1,170 @@
+"""`tidemill sync`, `items`, `item`: what lies in the sources, and what was done to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidemill.cli import door
+from tidemill.cli.application import application
+from tidemill.cli.output import AsJson, count, duration, emit, out, say, state, table, tell
+
+if TYPE_CHECKING:
+    from tidemill.catalogue.items import Page
+    from tidemill.catalogue.sync import Listed, SyncReport
+    from tidemill.runner.look import ItemView
+
+SHOWN = 10
+
+
+@application.command(rich_help_panel="Items")
+def sync(
+    source: Annotated[
+        str | None, typer.Argument(help="Name of the source; none: every source.", show_default=False)
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Look at what lies in a source, and make files, items and projects of it."""
+    reports = door.run(_sync(source))
+    if json:
+        emit(reports)
+        return
+    for report in reports:
+        _tell_report(report)
+    if not reports:
+        say("There are no sources. `tidemill apply` makes them from a site file.")
+
+
+@application.command(rich_help_panel="Items")
+def items(
+    search: Annotated[
+        str, typer.Argument(help="Words of the name, PREFIX*, status:WORD, project:NAME, batch:NAME, key=value.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many at the beginning.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Search the items; without words, list them."""
+    page = door.run(_items(search, limit, offset))
+    if json:
+        emit({"total": page.total, "items": page.rows})
+        return
+    table(
+        ["item", "status", "projects", "files#", "bytes#"],
+        ([r["name"], r["status"], ", ".join(r["projects"] or []), r["files"], f"{r['size']:,}"] for r in page.rows),
+        empty="No item is found.",
+    )
+    if page.total > len(page.rows):
+        say(f"{len(page.rows):,} of {page.total:,} items (see --limit and --offset).")
+
+
+@application.command(rich_help_panel="Items")
+def item(
+    name: Annotated[str, typer.Argument(help="The item's name.")],
+    log: Annotated[bool, typer.Option("--log", help="Print the log of each attempt, too.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show an item: where it stands, what was done to it (its process), and every attempt."""
+    view = door.run(_item(name))
+    if json:
+        emit(view)
+        return
+    _tell_item(view)
+    if log:
+        for row in view.attempts:
+            if row["log"]:
+                tell(f"\nLog of {row['step_name']} (attempt {row['task_id']}-{row['fence']}):\n{row['log']}")
+
+
+def _tell_report(report: SyncReport) -> None:
+    tell(
+        f"{report.source}: {count(report.seen, 'file')} seen, {report.created:,} new, {report.changed:,} changed; "
+        f"{count(report.items, 'new item')}, {count(report.projects, 'new project')}."
+    )
+    _tell_listed("gone from the source (their records stay)", report.gone)
+    _tell_listed("matched by no layout rule", report.unmatched)
+    _tell_listed("not readable", report.unreadable)
+    for project, number in report.held_out.items():
+        say(f"  {count(number, 'item')} not put into project {project}, which is locked")
+
+
+def _tell_listed(what: str, listed: Listed) -> None:
+    if listed.count:
+        more = f", … and {listed.count - SHOWN:,} more" if listed.count > SHOWN else ""
+        say(f"  {listed.count:,} {what}: {', '.join(listed.keys[:SHOWN])}{more}")
+
+
+def _tell_item(view: ItemView) -> None:
+    tell(f"{view.item['name']} ({view.item['status']})")
+    for file in view.files:
+        tell(f"  {file['source']}: {file['key']}, {file['size']:,} bytes")
+    for task in view.tasks:
+        where = "" if task["state"] == "done" else f" at {task['step_name']}"
+        out().print(f"  run {task['run_id']}: {state(task['state'])}", end="")
+        tell(f"{where} ({task['pipeline']}){': ' + task['reason'] if task['reason'] else ''}")
+    tell("\nProcess:")
+    table(
+        ["step", "app", "version", "host", "finished", "took#", "output"],
+        (
+            [r["name"], r["app"], r["version"], r["hostname"], r["finished_at"], _took(r), (r["output"] or "")[:12]]
+            for r in view.process
+        ),
+        empty="Nothing was done to it yet.",
+    )
+    tell("\nAttempts:")
+    table(
+        ["attempt", "run#", "step", "outcome", "finished", "took#", "error"],
+        (
+            [
+                f"{r['task_id']}-{r['fence']}",
+                r["run_id"],
+                r["step_name"],
+                _outcome(r),
+                r["finished_at"],
+                _took(r),
+                r["error"],
+            ]
+            for r in view.attempts
+        ),
+        empty="None.",
+    )
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    again = " (used again)" if row["origin_task_id"] is not None else ""
+    return f"{row['outcome']}{again}{', superseded' if row['superseded_at'] else ''}"
+
+
+def _took(row: dict[str, Any]) -> str:
+    return duration((row["finished_at"] - row["started_at"]).total_seconds())
+
+
+async def _sync(source: str | None) -> list[SyncReport]:
+    from sqlalchemy import select
+
+    from tidemill.catalogue import sync as service
+    from tidemill.db.models import Source
+
+    reports = []
+    async with door.opened() as site:
+        async with site.database.begin() as session:
+            names = [source] if source else list(await session.scalars(select(Source.name).order_by(Source.name)))
+        for name in names:
+            async with site.database.begin() as session:
+                reports.append(await service.sync(session, name))
+    return reports
+
+
+async def _items(search: str, limit: int, offset: int) -> Page:
+    from tidemill.catalogue import items as service
+
+    async with door.opened() as site, site.database.begin() as session:
+        return await service.search(session, search, limit=limit, offset=offset)
+
+
+async def _item(name: str) -> ItemView:
+    from tidemill.runner import look
+
+    async with door.opened() as site, site.database.begin() as session:
+        return await look.item(session, name)
