@@ -22,6 +22,8 @@ from tidemill.pipelines.nearest import nearest
 
 KINDS = ("http", "python")
 PROTOCOLS = ("clams", "json")
+DEADLINE = 3600.0
+MAX_ANSWER = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ class AppSettings:
     """`clams`, or `json` for plain JSON in and out (always for `python`)."""
     concurrency: int | None = None
     """Attempts at once over all workers; None: no limit."""
-    deadline: float = 3600
-    max_answer: int = 256 * 1024 * 1024
+    deadline: float = DEADLINE
+    max_answer: int = MAX_ANSWER
     tries: int = 3
     backoff: float = 5
 

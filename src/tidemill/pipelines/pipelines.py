@@ -85,7 +85,7 @@ def without_nulls(value: Any) -> Any:
     """A parameter that is null has its default: the same as one that is not there."""
     if isinstance(value, Mapping):
         return {key: without_nulls(one) for key, one in value.items() if one is not None}
-    return [without_nulls(one) for one in value] if isinstance(value, list | tuple) else value
+    return [without_nulls(one) for one in value if one is not None] if isinstance(value, list | tuple) else value
 
 
 async def _checked(session: AsyncSession, name: str, steps: Sequence[StepWish]) -> list[dict[str, Any]]:

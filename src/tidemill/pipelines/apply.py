@@ -1,0 +1,295 @@
+"""Making the database match a site file: first the difference, in words, then all of it in one transaction.
+
+What the file does not name is left alone, and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.db.database import Row, fetch
+from tidemill.db.models import Project, Site, Source
+from tidemill.errors import AddressForbidden, AppRefused, Conflict, InvalidInput, SiteFileError
+from tidemill.executors.addresses import AddressPolicy
+from tidemill.pipelines import apps, pipelines
+from tidemill.pipelines.apply_check import pipeline_faults, wanted_steps
+from tidemill.pipelines.apps import AppFacts, column_values
+from tidemill.pipelines.pipelines import without_nulls
+from tidemill.pipelines.site_entries import AppEntry, PipelineEntry, ProjectEntry, SourceEntry
+from tidemill.pipelines.site_file import SiteFile
+
+Facts = Mapping[str, AppFacts]
+"""What the file's apps say of themselves, by name; one that is missing keeps what is known of it."""
+_SHOWN = {"itself": "what it says of itself"}
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One thing that differs; `before` None where it did not exist."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        after = _text(self.after)
+        return f"{self.key}: {after}" if self.before is None else f"{self.key}: {_text(self.before)} → {after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record that apply makes (`create`) or changes (`change`)."""
+
+    verb: str
+    noun: str
+    """`site`, `project`, `source`, `app`, `pipeline`."""
+    name: str
+    details: list[Detail]
+
+    def lines(self) -> list[str]:
+        sign = "+" if self.verb == "create" else "~"
+        return [f"{sign} {self.noun} {self.name}".rstrip(), *(f"    {detail}" for detail in self.details)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The difference between a site file and the database."""
+
+    site_file: SiteFile
+    facts: Facts
+    changes: list[Change]
+    left_alone: list[str] = field(default_factory=list)
+    """Records that the file does not name, as `app bars`. Nothing happens to them."""
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes
+
+    def lines(self) -> list[str]:
+        """For a person: every change with before and after, then what is left alone."""
+        told = [line for change in self.changes for line in change.lines()] or ["nothing to change"]
+        return told + [f"  not in the file, left alone: {name}" for name in self.left_alone]
+
+
+async def look_at_apps(policy: AddressPolicy, site_file: SiteFile, *, offline: bool = False) -> Facts:
+    """Ask the file's apps what they are, all at once; needs no database. `offline`: ask none that has to be called.
+
+    Raises AppRefused with a line for each app that does not answer as it should.
+    """
+    entries = site_file.content.apps
+    asked = [entry for entry in entries if not (offline and entry.kind == "http" and entry.protocol == "clams")]
+    looks = (apps.look(policy, entry.settings(), entry.version) for entry in asked)
+    answers = await asyncio.gather(*looks, return_exceptions=True)
+    refused = []
+    for entry, answer in zip(asked, answers, strict=True):
+        if isinstance(answer, AppRefused | AddressForbidden | InvalidInput):
+            place = ("apps", entries.index(entry), "url")
+            refused.append(site_file.at(place, f"app {entry.name!r}: {answer.message}"))
+        elif isinstance(answer, BaseException):
+            raise answer
+    if refused:
+        raise AppRefused("\n".join(refused), hint=_refusal_hint(answers))
+    return {entry.name: facts for entry, facts in zip(asked, answers, strict=True) if isinstance(facts, AppFacts)}
+
+
+async def plan(session: AsyncSession, site_file: SiteFile, facts: Facts) -> Plan:
+    """What would have to change. Changes nothing.
+
+    Raises SiteFileError with every pipeline whose apps do not exist, do not fit together, or do not take their
+    parameters.
+    """
+    metadata = await apps.known_metadata(session) | {name: dict(fact.metadata) for name, fact in facts.items()}
+    metadata = {entry.name: {} for entry in site_file.content.apps} | metadata
+    faults = pipeline_faults(site_file, metadata)
+    if faults:
+        raise SiteFileError("\n".join(faults))
+    changes = [
+        *await _site_changes(session, site_file),
+        *await _project_changes(session, site_file),
+        *await _source_changes(session, site_file),
+        *await _app_changes(session, site_file, facts),
+        *await _pipeline_changes(session, site_file, metadata),
+    ]
+    return Plan(site_file, facts, changes, await _left_alone(session, site_file))
+
+
+async def carry_out(session: AsyncSession, wanted: Plan) -> None:
+    """Do what a plan says. Raises Conflict where the database changed since the plan was made."""
+    await fetch(session, "pipelines.lock")
+    now = await plan(session, wanted.site_file, wanted.facts)
+    if now.changes != wanted.changes:
+        raise Conflict("The site changed since the difference was shown.", hint="Apply again to see what differs now.")
+    for change in wanted.changes:
+        await _do(session, wanted, change)
+    session.expire_all()
+
+
+async def _do(session: AsyncSession, wanted: Plan, change: Change) -> None:
+    content = wanted.site_file.content
+    match change.noun:
+        case "site":
+            await session.execute(
+                _upsert(Site, {"id": 1, "updated_at": func.now(), **_site_values(wanted.site_file)}, "id")
+            )
+        case "project":
+            entry = next(one for one in content.projects if one.name == change.name)
+            await session.execute(_upsert(Project, {"name": entry.name, **_project_values(entry)}, "name"))
+        case "source":
+            source = next(one for one in content.sources if one.name == change.name)
+            values = {"name": source.name, "url": wanted.site_file.source_url(source), "layout": _layout(source)}
+            await session.execute(_upsert(Source, values, "name"))
+        case "app":
+            app = next(one for one in content.apps if one.name == change.name)
+            await apps.register(session, app.settings(), wanted.facts.get(app.name))
+        case "pipeline":
+            pipeline = next(one for one in content.pipelines if one.name == change.name)
+            await pipelines.define(session, pipeline.name, [step.wish() for step in pipeline.steps], pipeline.title)
+
+
+def _upsert(model: Any, values: dict[str, Any], key: str) -> Any:
+    statement = insert(model.__table__).values(**values)
+    rest = {name: statement.excluded[name] for name in values if name != key}
+    return statement.on_conflict_do_update(index_elements=[key], set_=rest)
+
+
+async def _site_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
+    site = await session.scalar(select(Site))
+    wanted = _site_values(site_file)
+    now = {key: getattr(site, key) for key in wanted} if site else {"title": "", "vocabulary": {}, "fields": {}}
+    details = _details(now, wanted)
+    return [Change("change", "site", "", details)] if details else []
+
+
+def _site_values(site_file: SiteFile) -> dict[str, Any]:
+    content = site_file.content
+    return {
+        "title": content.title,
+        "vocabulary": content.vocabulary.model_dump(exclude_defaults=True),
+        "fields": {name: entry.model_dump() for name, entry in content.fields.items()},
+    }
+
+
+async def _project_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
+    names = [entry.name for entry in site_file.content.projects]
+    found = await session.scalars(select(Project).where(Project.name.in_(names)))
+    known = {project.name: {"title": project.title, "metadata": without_nulls(project.details)} for project in found}
+    changes = []
+    for entry in site_file.content.projects:
+        changes += _compare("project", entry.name, known.get(entry.name), _project_values(entry))
+    return changes
+
+
+def _project_values(entry: ProjectEntry) -> dict[str, Any]:
+    return {"title": entry.title} | ({} if entry.metadata is None else {"metadata": entry.metadata})
+
+
+async def _source_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
+    known = {
+        source.name: {"url": source.url, "layout": source.layout} for source in await session.scalars(select(Source))
+    }
+    changes = []
+    for entry in site_file.content.sources:
+        wanted = {"url": site_file.source_url(entry), "layout": _layout(entry)}
+        changes += _compare("source", entry.name, known.get(entry.name), wanted)
+    return changes
+
+
+def _layout(entry: SourceEntry) -> dict[str, Any]:
+    return {"rules": [rule.rule().as_json() for rule in entry.layout]}
+
+
+async def _app_changes(session: AsyncSession, site_file: SiteFile, facts: Facts) -> list[Change]:
+    known = {row["name"]: row for row in await apps.listing(session)}
+    changes = []
+    for entry in site_file.content.apps:
+        wanted = _app_values(entry, facts.get(entry.name))
+        row = known.get(entry.name)
+        now = _app_now(row) if row else None
+        changes += _compare("app", entry.name, {key: now[key] for key in wanted} if now else None, wanted)
+    return changes
+
+
+def _app_values(entry: AppEntry, facts: AppFacts | None) -> dict[str, Any]:
+    said = {} if facts is None else {"version": facts.version, "itself": _digest(facts)}
+    return column_values(entry.settings()) | said
+
+
+def _app_now(row: Row) -> dict[str, Any]:
+    known = AppFacts(row["version"] or "", row["identifier"] or "", row["metadata"])
+    return dict(row) | {"version": known.version, "itself": _digest(known)}
+
+
+def _digest(facts: AppFacts) -> str:
+    return facts.digest[:12] if facts.metadata else ""
+
+
+async def _pipeline_changes(
+    session: AsyncSession, site_file: SiteFile, metadata: Mapping[str, Mapping[str, Any]]
+) -> list[Change]:
+    known = {row["name"]: {"title": row["title"], "steps": row["steps"]} for row in await pipelines.listing(session)}
+    changes = []
+    for entry in site_file.content.pipelines:
+        wanted = {"title": entry.title, "steps": wanted_steps(entry, metadata)}
+        changes += _compare("pipeline", entry.name, known.get(entry.name), wanted)
+    return changes
+
+
+def _compare(noun: str, name: str, now: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[Change]:
+    if now is None:
+        told = [
+            Detail(_SHOWN.get(key, key), None, value) for key, value in wanted.items() if _worth_telling(key, value)
+        ]
+        return [Change("create", noun, name, told)]
+    details = _details(now, wanted)
+    return [Change("change", noun, name, details)] if details else []
+
+
+def _details(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Detail]:
+    return [Detail(_SHOWN.get(key, key), now[key], value) for key, value in wanted.items() if now[key] != value]
+
+
+def _worth_telling(key: str, value: Any) -> bool:
+    return value not in (None, "", {}, []) and key != "itself"
+
+
+async def _left_alone(session: AsyncSession, site_file: SiteFile) -> list[str]:
+    content = site_file.content
+    return [
+        *_others("source", list(await session.scalars(select(Source.name))), content.sources),
+        *_others("app", [row["name"] for row in await apps.listing(session)], content.apps),
+        *_others("pipeline", [row["name"] for row in await pipelines.listing(session)], content.pipelines),
+    ]
+
+
+def _others(
+    noun: str, known: list[str], entries: Sequence[SourceEntry] | Sequence[AppEntry] | Sequence[PipelineEntry]
+) -> Iterator[str]:
+    named = {entry.name for entry in entries}
+    return (f"{noun} {name}" for name in sorted(known) if name not in named)
+
+
+def _text(value: Any) -> str:
+    """A value for a person: a pipeline's steps as a chain, everything else as it would be written."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) and "app" in one for one in value):
+        return " → ".join(_step(one) for one in value)
+    return orjson.dumps(value).decode()
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    name = step["name"] if step["name"] == step["app"] else f"{step['name']} ({step['app']})"
+    rest = {key: step[key] for key in ("tries", "backoff") if step[key] is not None} | dict(step["parameters"])
+    return f"{name} {orjson.dumps(rest).decode()}" if rest else str(name)
+
+
+def _refusal_hint(answers: Sequence[object]) -> str:
+    if any(isinstance(answer, AddressForbidden) for answer in answers):
+        return "The setting TIDEMILL_APP_ADDRESSES names the hosts and networks that apps may be reached at."
+    return "Start it, or apply with --offline to keep what is known of the apps."

@@ -1,0 +1,85 @@
+"""Writing a site file from the database: `apply` accepts it, and finds nothing to change."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import tomli_w
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.db.database import Row
+from tidemill.db.models import Project, Site, Source
+from tidemill.pipelines import apps, pipelines
+from tidemill.pipelines.apps import AppSettings
+from tidemill.pipelines.pipelines import StepWish, step_names, without_nulls
+
+_APP_DEFAULTS = AppSettings("", "")
+
+
+async def export(session: AsyncSession) -> str:
+    """The site as a site file. What is at its default is left out."""
+    content: dict[str, Any] = await _site(session)
+    projects = [_project(one) for one in await session.scalars(select(Project).order_by(Project.name))]
+    sources = [_source(one) for one in await session.scalars(select(Source).order_by(Source.name))]
+    content |= {
+        "projects": projects,
+        "sources": sources,
+        "apps": [_app(row) for row in await apps.listing(session)],
+        "pipelines": [_pipeline(row) for row in await pipelines.listing(session) if row["steps"]],
+    }
+    return tomli_w.dumps({key: value for key, value in content.items() if value})
+
+
+async def _site(session: AsyncSession) -> dict[str, Any]:
+    site = await session.scalar(select(Site))
+    return {"title": site.title, "vocabulary": site.vocabulary, "fields": site.fields} if site else {}
+
+
+def _project(project: Project) -> dict[str, Any]:
+    return _filled({"name": project.name, "title": project.title, "metadata": without_nulls(project.details)})
+
+
+def _source(source: Source) -> dict[str, Any]:
+    parts = urlsplit(source.url)
+    url = unquote(parts.path) if parts.scheme == "file" else source.url
+    return {"name": source.name, "url": url, "layout": source.layout.get("rules", [])}
+
+
+def _app(row: Row) -> dict[str, Any]:
+    made = {"name": row["name"], "url": row["url"]}
+    for key in ("kind", "protocol", "concurrency", "deadline", "max_answer", "tries", "backoff"):
+        if row[key] != getattr(_APP_DEFAULTS, key) and not (key == "protocol" and row["kind"] == "python"):
+            made[key] = _number(row[key])
+    if row["version"] and (row["kind"] != "http" or row["protocol"] != "clams"):
+        made["version"] = row["version"]
+    return made
+
+
+def _pipeline(row: Row) -> dict[str, Any]:
+    usual = step_names([StepWish(step["app"]) for step in row["steps"]])
+    named = usual != [step["name"] for step in row["steps"]]
+    steps = [_step(step, named) for step in row["steps"]]
+    return _filled({"name": row["name"], "title": row["title"], "steps": steps})
+
+
+def _step(step: Row, named: bool) -> dict[str, Any]:
+    return _filled(
+        {
+            "app": step["app"],
+            "name": step["name"] if named else None,
+            "parameters": without_nulls(step["parameters"]),
+            "tries": step["tries"],
+            "backoff": _number(step["backoff"]),
+        }
+    )
+
+
+def _filled(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value not in (None, "", {})}
+
+
+def _number(value: Any) -> Any:
+    """Seconds that are whole are written so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

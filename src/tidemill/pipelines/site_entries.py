@@ -1,0 +1,136 @@
+"""What a site file may say: its tables as models. `docs/reference/site-file.md` describes them for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from tidemill.domain.layout import LayoutRule
+from tidemill.pipelines.apps import DEADLINE, MAX_ANSWER, AppSettings
+from tidemill.pipelines.names import name_fault
+from tidemill.pipelines.pipelines import StepWish
+from tidemill.pipelines.quantities import seconds, size
+
+_WORD = re.compile(r"[^\W\d_][\w -]*")
+
+
+def _name(value: str) -> str:
+    if fault := name_fault(value):
+        raise ValueError(fault)
+    return value
+
+
+def _word(value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise ValueError("must be a word: letters first, then letters, digits and hyphens")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """TOML's dates and times as the text that JSON would hold."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, dt.date | dt.time) else value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Word = Annotated[str, AfterValidator(_word)]
+Seconds = Annotated[float, BeforeValidator(seconds)]
+Bytes = Annotated[int, BeforeValidator(size), Field(gt=0)]
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Vocabulary(Entry):
+    """What an item and a project are called here. A word that is not given has its default."""
+
+    item: Word = "item"
+    items: Word = "items"
+    project: Word = "project"
+    projects: Word = "projects"
+
+
+class FieldEntry(Entry):
+    """One declared metadata key of items."""
+
+    type: Literal["text", "integer", "number", "boolean", "date"] = "text"
+    title: str = ""
+
+
+class LayoutEntry(Entry):
+    """One layout rule of a source; see `domain.layout`."""
+
+    pattern: str
+    project: Name | None = None
+    attributes: Plain = Field(default_factory=dict)
+    ignore: bool = False
+
+    def rule(self) -> LayoutRule:
+        return LayoutRule(self.pattern, self.project, self.attributes, self.ignore)
+
+
+class SourceEntry(Entry):
+    name: Name
+    url: str = Field(min_length=1)
+    layout: list[LayoutEntry] = Field(min_length=1)
+
+
+class AppEntry(Entry):
+    name: Name
+    url: str = Field(min_length=1)
+    kind: Literal["http", "python"] = "http"
+    protocol: Literal["clams", "json"] = "clams"
+    version: str = ""
+    """For apps that cannot say their version themselves; without one their outputs are not used again."""
+    concurrency: int | None = Field(default=None, gt=0)
+    deadline: Seconds = Field(default=DEADLINE, gt=0)
+    max_answer: Bytes = MAX_ANSWER
+    tries: int = Field(default=3, gt=0, le=32767)
+    backoff: Seconds = Field(default=5, ge=0)
+
+    def settings(self) -> AppSettings:
+        return AppSettings(**self.model_dump(exclude={"version"}))
+
+
+class StepEntry(Entry):
+    app: str
+    name: Name | None = None
+    parameters: Plain = Field(default_factory=dict)
+    tries: int | None = Field(default=None, gt=0, le=32767)
+    backoff: Seconds | None = Field(default=None, ge=0)
+
+    def wish(self) -> StepWish:
+        return StepWish(self.app, self.name, self.parameters, self.tries, self.backoff)
+
+
+class PipelineEntry(Entry):
+    name: Name
+    title: str = ""
+    steps: list[StepEntry] = Field(min_length=1)
+
+
+class ProjectEntry(Entry):
+    name: Name
+    title: str = ""
+    metadata: Plain | None = None
+    """None: what the project has stays."""
+
+
+class SiteContent(Entry):
+    """A whole site file."""
+
+    title: str = ""
+    vocabulary: Vocabulary = Field(default_factory=Vocabulary)
+    fields: dict[Name, FieldEntry] = Field(default_factory=dict)
+    sources: list[SourceEntry] = Field(default_factory=list)
+    apps: list[AppEntry] = Field(default_factory=list)
+    pipelines: list[PipelineEntry] = Field(default_factory=list)
+    projects: list[ProjectEntry] = Field(default_factory=list)

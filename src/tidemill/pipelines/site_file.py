@@ -1,0 +1,267 @@
+"""Reading a site file. Every mistake in it becomes one line: `file:line: what is wrong; what would be right`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import orjson
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tidemill.domain.layout import compile_pattern
+from tidemill.errors import AddressForbidden, InvalidInput, SiteFileError
+from tidemill.executors.addresses import parse_url
+from tidemill.pipelines.apps import check_settings
+from tidemill.pipelines.nearest import nearest
+from tidemill.pipelines.pipelines import step_names
+from tidemill.pipelines.site_entries import (
+    AppEntry,
+    Entry,
+    FieldEntry,
+    LayoutEntry,
+    PipelineEntry,
+    ProjectEntry,
+    SiteContent,
+    SourceEntry,
+    StepEntry,
+    Vocabulary,
+)
+from tidemill.pipelines.toml_lines import TomlLines
+
+Place = tuple[str | int, ...]
+
+_TABLES: dict[tuple[str, ...], type[Entry]] = {
+    (): SiteContent,
+    ("vocabulary",): Vocabulary,
+    ("fields", "*"): FieldEntry,
+    ("sources",): SourceEntry,
+    ("sources", "layout"): LayoutEntry,
+    ("apps",): AppEntry,
+    ("pipelines",): PipelineEntry,
+    ("pipelines", "steps"): StepEntry,
+    ("projects",): ProjectEntry,
+}
+_LATER = {"packages": "Packages", "watching": "Watching runs", "watch": "Watching runs", "runs": "Watching runs"}
+_EXAMPLES = {
+    "title": '"Riverside Television Archive"',
+    "url": '"http://127.0.0.1:5000"',
+    "name": '"bars-detector"',
+    "concurrency": "4",
+    "deadline": '"10m"',
+    "max_answer": '"50MB"',
+    "tries": "3",
+    "backoff": "5",
+    "pattern": '"{item}.mp4"',
+    "app": '"bars-detector"',
+    "parameters": "{ minLines = 3 }",
+    "metadata": "{ year = 1987 }",
+    "ignore": "true",
+}
+_MUST_BE = {
+    "string_type": "text in quotes",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "list_type": "a list; write its tables as [[…]]",
+    "string_too_short": "more than nothing",
+}
+_SYNTAX_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFile:
+    """A site file that holds no mistake in itself; whether its apps and chains fit is `apply`'s to find out."""
+
+    path: Path
+    content: SiteContent
+    lines: TomlLines
+
+    def at(self, place: Sequence[str | int], message: str) -> str:
+        """A message with file and line in front."""
+        return f"{self.path}:{self.lines.line(place)}: {message}"
+
+    def source_url(self, entry: SourceEntry) -> str:
+        """A source's folder as a `file://` URL; a relative one lies beside the site file."""
+        parts = urlsplit(entry.url)
+        folder = unquote(parts.path) if parts.scheme == "file" else entry.url
+        return (self.path.absolute().parent / Path(folder).expanduser()).resolve().as_uri()
+
+
+def read_site_file(path: Path) -> SiteFile:
+    """Read a site file. Raises SiteFileError with every mistake, one a line."""
+    try:
+        return parse_site_file(path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise SiteFileError(f"{path}: this is not UTF-8 (byte {error.start}), as TOML must be.") from None
+    except OSError as error:
+        raise SiteFileError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def parse_site_file(text: str, path: Path) -> SiteFile:
+    """The same from a text; `path` stands in messages, and relative folders lie beside it."""
+    try:
+        data = tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        raise SiteFileError(_syntax(text, path, str(error))) from None
+    lines = TomlLines(text.removeprefix("\ufeff").replace("\r\n", "\n"))
+    try:
+        file = SiteFile(path, SiteContent.model_validate(data), lines)
+    except ValidationError as error:
+        raise SiteFileError(_joined(path, lines, [_fault(data, one) for one in error.errors()])) from None
+    faults = list(_inner_faults(file))
+    if faults:
+        raise SiteFileError(_joined(path, lines, faults))
+    return file
+
+
+def _joined(path: Path, lines: TomlLines, faults: list[tuple[Place, str]]) -> str:
+    placed = sorted((lines.line(place), message) for place, message in faults)
+    return "\n".join(dict.fromkeys(f"{path}:{line}: {message}" for line, message in placed))
+
+
+def _syntax(text: str, path: Path, message: str) -> str:
+    match = _SYNTAX_LINE.search(message)
+    line = int(match[1]) if match else len(text.splitlines())
+    return f"{path}:{line}: this is not TOML: {_SYNTAX_LINE.sub('', message)}."
+
+
+def _fault(data: dict[str, Any], error: ErrorDetails) -> tuple[Place, str]:
+    """One of pydantic's errors in our words, and where it is."""
+    place = error["loc"]
+    key = str(place[-1]) if place else ""
+    where = _where(data, place[:-1])
+    if error["type"] == "extra_forbidden":
+        return place, _unknown_key(place, key, where)
+    if error["type"] == "missing":
+        return place, f"{where} lacks {key}; {_for_example(key)}."
+    label = _where(data, place) if isinstance(place[-1], int) else f"{where}: {key}"
+    wrong = f"{label} {_wrong(error, key)}"
+    return place, wrong if wrong.endswith("?") else f"{wrong}."
+
+
+def _wrong(error: ErrorDetails, key: str) -> str:
+    context, given = error.get("ctx", {}), _shown(error["input"])
+    match error["type"]:
+        case "value_error":
+            reason = str(context["error"])
+            return f"{given} {reason}" if reason.startswith(("is ", "has ", "begins ")) else f"is {given}, but {reason}"
+        case "literal_error":
+            close = nearest(str(error["input"]), re.findall(r"'([^']*)'", context["expected"]))
+            return f"is {given}, but must be {context['expected']}" + (f"; did you mean {close!r}?" if close else "")
+        case "greater_than":
+            return f"is {given}, but must be more than {context['gt']}"
+        case "greater_than_equal":
+            return f"is {given}, but must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"is {given}, but must be at most {context['le']}"
+        case "too_short":
+            return f"is empty; write at least one [[…{key}]] table" if key in ("layout", "steps") else "is empty"
+    right = _MUST_BE.get(error["type"], error["msg"].lower())
+    return f"is {given}, but must be {right}" + (f"; {_for_example(key)}" if key in _EXAMPLES else "")
+
+
+def _unknown_key(place: Place, key: str, where: str) -> str:
+    if len(place) == 1 and key in _LATER:
+        return f"{_LATER[key]} come with a later version of Tidemill; leave {key!r} out for now."
+    known = list(_model(place[:-1]).model_fields)
+    close = nearest(key, known)
+    right = f"did you mean {close!r}?" if close else f"there are: {', '.join(known)}."
+    return f"{where} has {key!r}, which is not a key here; {right}"
+
+
+def _model(place: Place) -> type[Entry]:
+    names = tuple(str(part) for part in place if isinstance(part, str))
+    return _TABLES[("fields", "*") if names[:1] == ("fields",) else names]
+
+
+def _where(data: dict[str, Any], place: Place) -> str:
+    """What a person calls the table at this place: `app 'bars'`, `pipeline 'slates', step 2`, `vocabulary`."""
+    words: list[str] = []
+    here: Any = data
+    for part in place:
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            here = {}
+        if isinstance(part, int):
+            noun = words.pop().removesuffix("s")
+            name = here.get("name") if isinstance(here, dict) else None
+            words.append(f"{noun} {name!r}" if isinstance(name, str) else f"{noun} {part + 1}")
+        else:
+            words.append(part)
+    return ", ".join(words) or "the site file"
+
+
+def _for_example(key: str) -> str:
+    return f"for example {key} = {_EXAMPLES[key]}" if key in _EXAMPLES else f"write {key} = …"
+
+
+def _shown(value: Any) -> str:
+    text = orjson.dumps(value, default=str).decode()
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _inner_faults(file: SiteFile) -> Iterator[tuple[Place, str]]:
+    """What pydantic cannot know: names that stand twice, URLs, layout patterns, steps' names."""
+    content = file.content
+    for noun in ("sources", "apps", "pipelines", "projects"):
+        yield from _twice(file, noun, [entry.name for entry in getattr(content, noun)])
+    if len(set(content.vocabulary.model_dump().values())) < 4:
+        yield ("vocabulary",), "vocabulary has one word for two things; item, items, project, projects must differ."
+    for n, source in enumerate(content.sources):
+        yield from _source_faults(n, source)
+    for n, app in enumerate(content.apps):
+        yield from _app_faults(n, app)
+    for n, pipeline in enumerate(content.pipelines):
+        names = step_names([step.wish() for step in pipeline.steps])
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                yield (
+                    ("pipelines", n, "steps", position, "name"),
+                    f"pipeline {pipeline.name!r} has another step named {name!r}; give each its own name.",
+                )
+
+
+def _twice(file: SiteFile, noun: str, names: list[str]) -> Iterator[tuple[Place, str]]:
+    for n, name in enumerate(names):
+        if (first := names.index(name)) < n:
+            line = file.lines.line((noun, first))
+            yield (
+                (noun, n, "name"),
+                f"there is another {noun[:-1]} named {name!r}, on line {line}; each needs its own name.",
+            )
+
+
+def _source_faults(n: int, source: SourceEntry) -> Iterator[tuple[Place, str]]:
+    scheme = source.url.partition("://")[0] if "://" in source.url else ""
+    if scheme not in ("", "file"):
+        yield (
+            ("sources", n, "url"),
+            f"source {source.name!r} is at {scheme}://…, but only folders can be read by now; "
+            'write url = "folder" or "/path/to/folder".',
+        )
+    for position, rule in enumerate(source.layout):
+        try:
+            compile_pattern(rule.rule())
+        except InvalidInput as error:
+            yield ("sources", n, "layout", position, "pattern"), " ".join(filter(None, [error.message, error.hint]))
+
+
+def _app_faults(n: int, app: AppEntry) -> Iterator[tuple[Place, str]]:
+    try:
+        check_settings(app.settings())
+        if app.kind == "http":
+            parse_url(app.url)
+    except (InvalidInput, AddressForbidden) as error:
+        yield ("apps", n, "url"), f"app {app.name!r}: {error.message}"
+    if app.version and app.kind == "http" and app.protocol == "clams":
+        yield ("apps", n, "version"), f"app {app.name!r}: a CLAMS app says its version itself; leave version out."
