@@ -45,11 +45,12 @@ def settings() -> Settings:
 
 
 @asynccontextmanager
-async def opened(*, migrate: bool = True) -> AsyncIterator[Site]:
-    """The site, with its database up and current."""
+async def opened(*, migrate: bool = True, **instead: Any) -> AsyncIterator[Site]:
+    """The site, with its database up and current. `instead`: settings that the command line overrides, where not None."""
     from tidemill.main import open_site
 
-    async with open_site(settings(), migrate=migrate) as site:
+    found = settings().model_copy(update={name: value for name, value in instead.items() if value is not None})
+    async with open_site(found, migrate=migrate) as site:
         yield site
 
 

@@ -40,7 +40,8 @@ async def _work(slots: int | None, lifeline: int | None) -> Exit:
     async with door.opened() as site:
         door.log_all(json=site.settings.log_json)
         running = site.worker(slots=slots)
-        say(f"Working with {count(slots or site.settings.slots, 'slot')}; Ctrl-C stops.")
+        if lifeline is None:
+            say(f"Working with {count(slots or site.settings.slots, 'slot')}; Ctrl-C stops.")
         with lifeline_to(running, lifeline):
             return await work_until_stopped(running)
 
