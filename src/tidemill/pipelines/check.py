@@ -125,11 +125,12 @@ def _supply(chain: _Chain, position: int, need: Need) -> str:
     """Who would supply it: a later step of the chain first, then other apps of the site."""
     if _unreadable(chain, need):
         return "Use a newer version of the later app, or an older one of the earlier app."
-    later = [step for step, _, metadata in chain.steps[position + 1 :] if _writes(metadata, need)]
-    step = chain.steps[position][0]
+    step, itself, _ = chain.steps[position]
+    after = chain.steps[position + 1 :]
+    later = [name for name, app, metadata in after if app != itself and _writes(metadata, need)]
     if later:
         return f"Move {' or '.join(map(repr, dict.fromkeys(later)))} before {step!r}."
-    apps = [name for name, metadata in chain.known.items() if _writes(metadata, need)]
+    apps = [name for name, metadata in chain.known.items() if name != itself and _writes(metadata, need)]
     if apps:
         return f"Put an app that writes it before {step!r}: {', '.join(sorted(apps))}."
     return ""

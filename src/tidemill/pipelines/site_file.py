@@ -74,7 +74,7 @@ _MUST_BE = {
     "list_type": "a list; write its tables as [[…]]",
     "string_too_short": "more than nothing",
 }
-_SYNTAX_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+_SYNTAX_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _joined(path: Path, lines: TomlLines, faults: list[tuple[Place, str]]) -> st
 
 def _syntax(text: str, path: Path, message: str) -> str:
     match = _SYNTAX_LINE.search(message)
-    line = int(match[1]) if match else len(text.splitlines())
+    line = int(match[1]) if match and match[1] else len(text.splitlines())
     return f"{path}:{line}: this is not TOML: {_SYNTAX_LINE.sub('', message)}."
 
 
