@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy import text
@@ -71,7 +72,7 @@ def _chain_faults(name: str, task: Row, applied: list[Row]) -> Iterable[str]:
     progress = task["steps"] if task["state"] == "done" else task["step"]
     if [attempt["step"] for attempt in applied] != list(range(progress)):
         yield f"{name} is {task['state']} at step {task['step']}, and applied are {[a['step'] for a in applied]}"
-    for before, after in zip(applied, applied[1:], strict=False):
+    for before, after in pairwise(applied):
         if before["output"] != after["input"]:
             yield f"{name}: step {after['step']} did not start from what step {before['step']} put out"
     if applied and task["document"] != applied[-1]["output"]:

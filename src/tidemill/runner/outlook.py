@@ -150,8 +150,8 @@ def _held_back(step: Row, run: Row) -> str | None:
         return "the run is paused"
     if step["paused"]:
         return f"{step['app']} is paused"
-    until = step["circuit_open_until"]
-    if until is not None and until > dt.datetime.now(dt.UTC):
+    if step["circuit_open"]:
+        until = step["circuit_open_until"]
         why = f": {step['circuit_reason']}" if step["circuit_reason"] else ""
         return f"{step['app']} is down; it is tried again at {until.astimezone(dt.UTC):%H:%M:%S} UTC{why}"
     return None

@@ -213,7 +213,7 @@ limit %(limit)s offset %(offset)s;
 
 -- steps: the steps of a run with their apps, and why an app holds its tasks back.
 select s.position, s.name, s.parameters, a.name as app, a.kind, a.url, a.paused, a.circuit_failures, a.circuit_open_until,
-       a.circuit_reason, a.concurrency, v.version
+       coalesce(a.circuit_open_until > now(), false) as circuit_open, a.circuit_reason, a.concurrency, v.version
 from run r join step s on s.pipeline_version_id = r.pipeline_version_id join app a on a.id = s.app_id
 left join app_version v on v.id = a.version_id
 where r.id = %(run)s order by s.position;
