@@ -79,6 +79,8 @@ async def add(session: AsyncSession, rows: Iterable[Mapping[str, Any]]) -> Added
         pairs = [(project, one["name"]) for one in chunk for project in one["projects"]]
         await projects.place(session, pairs)
     await fetch(session, "catalogue.announce")
+    if created > CHUNK:
+        await fetch(session, "catalogue.analyze")
     return Added(created, changed)
 
 

@@ -125,6 +125,8 @@ async def _merge(session: AsyncSession, source: int, report: SyncReport) -> None
         report.gone.count = row["total"]
     await fetch(session, "catalogue.synced", {"source": source})
     await fetch(session, "catalogue.announce")
+    if report.created > CHUNK:
+        await fetch(session, "catalogue.analyze")
 
 
 async def _one(session: AsyncSession, statement: str, source: int) -> Row:

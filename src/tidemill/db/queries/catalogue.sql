@@ -197,3 +197,6 @@ update source set synced_at = now() where id = %(source)s;
 
 -- announce: wake whoever follows the changes when the transaction commits.
 select pg_notify('tidemill_change', '');
+
+-- analyze: after a large set came in, so that the next statement is not planned as if there was nothing.
+analyze item, file, item_file, project, project_item;
