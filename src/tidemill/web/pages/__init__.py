@@ -1,0 +1,17 @@
+"""The HTML pages: one router per noun, joined in `router`.
+
+They need `request.app.state.site` (see `web.rendering.OpenSite`), `web.static_files.PageFiles` mounted at `/static`,
+and the JSON API and socket beside them for what is live. Errors of ours pass through; `web.rendering.problem` makes a
+page of one.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from tidemill.web.pages import apps, batches, documents, home, items, pipelines, run_actions, runs
+from tidemill.web.words import load_words
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(load_words)])
+for part in (home, runs, run_actions, items, documents, batches, apps, pipelines):
+    router.include_router(part.router)

@@ -1,0 +1,42 @@
+"""What a form or a query string says, read leniently: an empty field is a field that was not filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tidemill.errors import InvalidInput
+
+MOST_ID = 2**63 - 1
+
+
+def words(values: Mapping[str, Any], name: str) -> str | None:
+    """The trimmed text of a field, or None where it is empty."""
+    value = values.get(name)
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def number(values: Mapping[str, Any], name: str) -> int | None:
+    """The whole number in a field, or None where it is empty. Raises InvalidInput."""
+    value = words(values, name)
+    if value is None:
+        return None
+    try:
+        read = int(value)
+    except ValueError:
+        read = MOST_ID + 1
+    if abs(read) > MOST_ID:
+        raise InvalidInput(f"{name} is {value[:40]!r}; it must be a whole number.")
+    return read
+
+
+def ticked(values: Mapping[str, Any], name: str) -> bool:
+    """Whether a box was ticked."""
+    return words(values, name) is not None
+
+
+def local(address: str | None) -> str | None:
+    """An address to go back to, if it is a path of this site."""
+    if address and address.startswith("/") and not address.startswith(("//", "/\\")):
+        return address
+    return None

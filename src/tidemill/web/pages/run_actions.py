@@ -1,0 +1,206 @@
+"""Steering a run from its page. What touches many tasks is shown with its numbers before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.domain.states import TaskState
+from tidemill.errors import InvalidInput, NotFound
+from tidemill.runner import look, redo, runs
+from tidemill.runner.redo import Filter
+from tidemill.web.pages.forms import local, number, ticked, words
+from tidemill.web.rendering import redirect, render, site_of
+from tidemill.web.wording import counted
+
+router = APIRouter()
+Touches = list[tuple[int, str]]
+
+
+@router.post("/runs/{run}/pause")
+async def pause(request: Request, run: int) -> RedirectResponse:
+    """Hold back what waits."""
+    async with site_of(request).database.begin() as session:
+        await runs.pause(session, run)
+    return redirect(f"/runs/{run}", "Paused. What is in hand finishes; nothing more is started.")
+
+
+@router.post("/runs/{run}/resume")
+async def resume(request: Request, run: int) -> RedirectResponse:
+    """Let it go on."""
+    async with site_of(request).database.begin() as session:
+        await runs.pause(session, run, False)
+    return redirect(f"/runs/{run}", "Resumed.")
+
+
+@router.get("/runs/{run}/{verb}")
+async def confirm(request: Request, run: int, verb: str) -> HTMLResponse:
+    """What an action would touch, and the button that does it."""
+    if verb not in _HEADINGS:
+        raise NotFound(f"A run has no page {verb!r}.")
+    chosen = _chosen(request.query_params)
+    async with site_of(request).database.begin() as session:
+        overview = await look.overview(session, run)
+        if verb == "rerun" and chosen["step"] is None:
+            chosen["step"] = 0
+        touches = await _touches(session, overview, verb, chosen)
+    heading, button = _HEADINGS[verb]
+    return render(
+        request,
+        "run_confirm.html",
+        run=overview,
+        verb=verb,
+        chosen=chosen,
+        heading=heading,
+        button=button,
+        touches=touches,
+        possible=verb == "priority" or bool(touches and touches[0][0]),
+        scope=_scope(overview, verb, chosen),
+    )
+
+
+@router.post("/runs/{run}/retry")
+async def retry(request: Request, run: int) -> RedirectResponse:
+    """Failed tasks that match start again at the step where they failed."""
+    chosen = _chosen(await request.form())
+    async with site_of(request).database.begin() as session:
+        count = await redo.retry(session, run, await _which(session, run, chosen, "retry"))
+    return redirect(chosen["back"] or f"/runs/{run}", f"{counted(count, 'task')} will be tried again.")
+
+
+@router.post("/runs/{run}/rerun")
+async def rerun(request: Request, run: int) -> RedirectResponse:
+    """Matching tasks go back to a step."""
+    chosen = _chosen(await request.form())
+    step = chosen["step"]
+    if step is None:
+        raise InvalidInput("Choose the step to re-run from.")
+    async with site_of(request).database.begin() as session:
+        which = await _which(session, run, chosen, "rerun")
+        count = await redo.rerun(session, run, step, which, reuse=chosen["reuse"])
+    return redirect(chosen["back"] or f"/runs/{run}", f"{counted(count, 'task')} will run again from step {step + 1}.")
+
+
+@router.post("/runs/{run}/cancel")
+async def cancel(request: Request, run: int) -> RedirectResponse:
+    """The run, or the tasks of it that match, come to an end."""
+    chosen = _chosen(await request.form())
+    async with site_of(request).database.begin() as session:
+        tasks = (
+            await redo.matching(session, run, await _which(session, run, chosen, "cancel")) if _part(chosen) else None
+        )
+        count = await runs.cancel(session, run, tasks)
+    return redirect(chosen["back"] or f"/runs/{run}", f"{counted(count, 'task')} cancelled.")
+
+
+@router.post("/runs/{run}/priority")
+async def prioritise(request: Request, run: int) -> RedirectResponse:
+    """Higher goes first."""
+    priority = number(await request.form(), "priority")
+    if priority is None or abs(priority) > 1000:
+        raise InvalidInput("A priority is a whole number from -1000 to 1000.")
+    async with site_of(request).database.begin() as session:
+        await runs.prioritise(session, run, priority)
+    return redirect(f"/runs/{run}", f"Priority {priority}.")
+
+
+_HEADINGS = {
+    "retry": ("Retry what failed", "Retry"),
+    "rerun": ("Re-run from a step", "Re-run"),
+    "cancel": ("Cancel", "Cancel them"),
+    "priority": ("Priority", "Set"),
+}
+
+
+def _chosen(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Which tasks an action is about, as a query string or a form says it."""
+    state = words(values, "state")
+    return {
+        "state": state if state in set(TaskState) else None,
+        "step": number(values, "step"),
+        "search": words(values, "search"),
+        "item": words(values, "item"),
+        "back": local(words(values, "back")),
+        "reuse": ticked(values, "reuse"),
+    }
+
+
+def _part(chosen: Mapping[str, Any]) -> bool:
+    return any(chosen[name] is not None for name in ("state", "step", "search", "item"))
+
+
+async def _which(session: AsyncSession, run: int, chosen: Mapping[str, Any], verb: str) -> Filter:
+    """The filter of an action. In a re-run the step is where to start, not which tasks; a retry is of what failed."""
+    states = [chosen["state"]] if chosen["state"] else None
+    if verb == "retry":
+        states = [TaskState.CANCELLED if chosen["state"] == TaskState.CANCELLED else TaskState.FAILED]
+    return Filter(
+        tasks=await _searched(session, run, chosen["search"]) if chosen["search"] else None,
+        states=states,
+        step=None if verb == "rerun" else chosen["step"],
+        items=[chosen["item"]] if chosen["item"] else None,
+    )
+
+
+async def _searched(session: AsyncSession, run: int, search: str) -> list[int]:
+    tasks: list[int] = []
+    start: int | None = 0
+    while start is not None:
+        window = await look.window(session, run, start, look.MOST_ROWS, search=search)
+        tasks += [task["id"] for task in window.tasks]
+        start = window.next
+    return tasks
+
+
+async def _touches(session: AsyncSession, run: look.RunOverview, verb: str, chosen: Mapping[str, Any]) -> Touches:
+    """The numbers of what an action would touch now; the first is what it moves."""
+    if verb == "priority":
+        return []
+    which = await _which(session, run.id, chosen, verb)
+    if verb == "retry":
+        count = len(await redo.matching(session, run.id, which))
+        return [(count, f"{(which.states or ['failed'])[0]} tasks start again at the step where they stopped")]
+    if verb == "cancel":
+        return await _cancel_touches(session, run, which)
+    preview = await redo.preview_rerun(session, run.id, chosen["step"], which)
+    return [
+        (preview.tasks, f"tasks go back to {run.steps[chosen['step']].name}"),
+        (preview.steps, "finished steps are superseded (kept, and marked so)"),
+        (preview.busy, "tasks are being worked on and are left alone"),
+        (preview.not_reached, "tasks have not come to that step yet and are left alone"),
+    ]
+
+
+async def _cancel_touches(session: AsyncSession, run: look.RunOverview, which: Filter) -> Touches:
+    open_states = [state for state in TaskState if not state.final and (not which.states or state in which.states)]
+    numbers = {}
+    for state in open_states:
+        matching = Filter(which.tasks, [state], which.step, which.items)
+        numbers[state] = len(await redo.matching(session, run.id, matching))
+    working = sum(count for state, count in numbers.items() if state.in_hand)
+    done = run.totals["done"]
+    return [
+        (sum(numbers.values()), "tasks that are not finished are cancelled"),
+        (working, "of them are being worked on right now; their apps are told to stop where they can be"),
+        (done, "tasks are done and stay as they are, with all their documents"),
+    ]
+
+
+def _scope(run: look.RunOverview, verb: str, chosen: Mapping[str, Any]) -> str:
+    """In words, which tasks are meant."""
+    parts = []
+    if chosen["item"]:
+        parts.append(chosen["item"])
+    if chosen["search"]:
+        parts.append(f"name contains “{chosen['search']}”")
+    if chosen["state"] and verb != "retry":
+        parts.append(chosen["state"])
+    if chosen["step"] is not None and verb in ("retry", "cancel") and 0 <= chosen["step"] < len(run.steps):
+        parts.append(f"at {run.steps[chosen['step']].name}")
+    if not parts:
+        return "" if verb == "priority" else "This is about the whole run: no filter is set."
+    return f"Only: {', '.join(parts)}."

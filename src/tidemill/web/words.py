@@ -1,0 +1,34 @@
+"""What a site calls itself and its nouns, for every page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from sqlalchemy import select
+
+from tidemill.db.models import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The site's title, and its word for an item."""
+
+    title: str = "Tidemill"
+    item: str = "item"
+    items: str = "items"
+
+
+async def load_words(request: Request) -> None:
+    """A dependency of all pages: reads the words as they are now. Raises DatabaseUnavailable."""
+    async with request.app.state.site.database.begin() as session:
+        site = await session.scalar(select(Site))
+    if site is not None:
+        word = site.vocabulary
+        request.state.words = Words(site.title or "Tidemill", word.get("item") or "item", word.get("items") or "items")
+
+
+def words_of(request: Request) -> Words:
+    """What `load_words` has read; plain words where it has not, or where the site has none."""
+    words: Words = getattr(request.state, "words", None) or Words()
+    return words
