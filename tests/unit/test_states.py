@@ -1,4 +1,4 @@
-"""One set of states and moves: in the enum, in the tables, in the drawn diagram, and in what the statements really do."""
+"""One set of states and moves: in the enum, in the tables, in the drawn diagram, and in what the statements do."""
 
 from __future__ import annotations
 

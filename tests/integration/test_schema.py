@@ -1,0 +1,91 @@
+"""The schema: migrations and models agree, both ways, and the tables themselves refuse impossible states."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import create_engine
+from tests.factory import make_run
+
+from tidemill.db import schema
+from tidemill.db.database import Database
+from tidemill.db.models import Base
+
+
+def test_migrations_give_the_schema_that_the_models_describe(database_url: str) -> None:
+    assert schema.check(database_url) == []
+
+
+def test_a_difference_between_schema_and_models_is_told(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table task drop column progress")
+        connection.execute("create index stray on task (due_at)")
+    told = " ".join(schema.check(database_url))
+    assert "progress" in told
+    assert "stray" in told
+
+
+def test_a_current_schema_is_left_alone(database_url: str) -> None:
+    assert schema.migrate(database_url) == []
+
+
+def test_all_migrations_can_be_undone_and_done_again(database_url: str) -> None:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "base")
+    engine.dispose()
+    with psycopg.connect(database_url) as connection:
+        left = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+    assert {name for (name,) in left} <= {"alembic_version"}
+    assert "run `tidemill db migrate`" in schema.check(database_url)[0]
+    assert schema.migrate(database_url)
+    assert schema.check(database_url) == []
+
+
+def test_every_table_of_the_models_is_there(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+    assert {name for (name,) in found} == {*Base.metadata.tables, "alembic_version"}
+
+
+IMPOSSIBLE = {
+    "a state that does not exist": ("update task set state = 'finished'", "task_state_check"),
+    "done without an end": ("update task set state = 'done'", "task_finished_check"),
+    "waiting with an end": ("update task set finished_at = now()", "task_finished_check"),
+    "running without a lease": ("update task set state = 'running', worker_id = 1", "task_lease_check"),
+    "running without a worker": ("update task set state = 'running', lease_until = now()", "task_worker_check"),
+    "waiting with a lease": ("update task set lease_until = now()", "task_lease_check"),
+    "waiting with a worker": ("update task set worker_id = 1", "task_worker_check"),
+    "a handle of what was not submitted": ("update task set handle = '{}'", "task_handle_check"),
+    "an item twice at one place": ("update task set position = 0", "task_run_id_position_key"),
+    "a run over without an end": ("update run set state = 'done'", "run_finished_check"),
+    "an active run with an end": ("update run set finished_at = now()", "run_finished_check"),
+    "a document in two places": ("update document set location = 'elsewhere'", "document_one_place_check"),
+    "a document nowhere": ("update document set body = null", "document_one_place_check"),
+    "a checksum that is none": ("update document set sha256 = '\\x00'", "document_sha256_check"),
+    "a limit of nothing at once": ("update app set concurrency = 0", "app_concurrency_check"),
+    "no try at all": ("update app set tries = 0", "app_retry_check"),
+    "a success without an output": (
+        "insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, started_at, input) "
+        "select id, 1, 0, 1, '{}', 'done', now(), document from task limit 1",
+        "attempt_output_check",
+    ),
+    "an attempt at no task": (
+        "insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, started_at, input) "
+        "values (0, 1, 0, 1, '{}', 'lost', now(), '')",
+        "attempt_task_id_fkey",
+    ),
+}
+
+
+async def test_the_tables_refuse_what_cannot_be(database: Database) -> None:
+    await make_run(database, items=2)
+    refused = {}
+    connection = await database.connect()
+    async with connection:
+        for what, (statement, _) in IMPOSSIBLE.items():
+            with pytest.raises(psycopg.errors.IntegrityError) as caught:
+                await connection.execute(statement.encode())
+            refused[what] = caught.value.diag.constraint_name
+    assert refused == {what: constraint for what, (_, constraint) in IMPOSSIBLE.items()}
