@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemill.db import schema
-from tidemill.db.database import Database
+from tidemill.db.database import Database, Row
 from tidemill.db.embedded import EmbeddedServer
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.executors.registry import make_executors
 from tidemill.runner.worker import Pace, Worker
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.types import ASGIApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,23 @@ class Site:
             pace=pace,
             functions=tuple(f"python:{name}" for name in functions or {}),
         )
+
+
+def make_web(site: Site) -> ASGIApp:
+    """The site's pages, API and live socket as one ASGI app, behind its key (`web.serve.serving` serves it)."""
+    # Imported only where something is served: commands that do not should start quickly.
+    from tidemill.api.app import make_api
+    from tidemill.api.live import live_socket
+    from tidemill.api.problems import status_of
+    from tidemill.feed.live import LiveFeed
+    from tidemill.runner import look
+    from tidemill.web.app import make_app
+
+    async def some_runs(session: AsyncSession, ids: Sequence[int]) -> list[Row]:
+        return await look.runs(session, ids=ids)
+
+    feed = LiveFeed(site.database, look.overview, some_runs)
+    return make_app(site, feed, api=make_api(site, feed), live=live_socket(feed), status_of=status_of)
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """Reading the change feed by position, without ever skipping a change.
 
 A position (`seq`) is `"<xid>-<id>"`, opaque to consumers. Transactions commit in another order than they take their
-numbers, so a page holds only changes of transactions older than every one that is still open; what those write later
-comes after it. The same page can be read again and again, and two readers see the same order.
+numbers, so a page holds only changes of transactions older than every one that is still open in this database; what
+those write later comes after it. The same page can be read again and again, and two readers see the same order.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ async def read(
     xid, id_ = await checked(session, since)
     params: dict[str, Any] = {"run": run, "kinds": list(kinds) if kinds is not None else None}
     # The end is taken before the rows, so that nothing which commits in between can lie before it unread.
-    end = await now(session)
+    end = await _horizon(session)
+    params["before"] = end["before"]
     rows = await fetch(session, "feed.read", params | {"xid": str(xid), "id": id_, "limit": limit})
     if len(rows) < limit:
-        last = max((end, f"{xid}-{id_}", *(_seq(row) for row in rows[-1:])), key=parse)
+        last = max((end["seq"], f"{xid}-{id_}", *(_seq(row) for row in rows[-1:])), key=parse)
         return Page([_result(row) for row in rows], last, 0)
     last = _seq(rows[-1])
     where = dict(zip(("xid", "id"), (rows[-1]["xid"], rows[-1]["id"]), strict=True))
@@ -69,14 +70,12 @@ async def read(
 
 
 async def now(session: AsyncSession) -> str:
-    """The position that belongs to this statement's snapshot: all that the feed holds up to it is in the state.
+    """The newest position before which nothing can come any more. Any state that is read after this call, or in the
+    same held snapshot, holds all that the feed says up to it: state and feed join without a gap.
 
-    In a transaction begun with `hold_snapshot`, any state read there and the feed from this position join without a
-    gap. Changes of transactions that were open beside older ones may come again; a state told twice does no harm.
+    Changes that the state holds already may come again: a state told twice does no harm.
     """
-    row = await fetch_one(session, "feed.now")
-    assert row is not None
-    return str(row["seq"])
+    return str((await _horizon(session))["seq"])
 
 
 async def hold_snapshot(session: AsyncSession) -> str:
@@ -103,13 +102,18 @@ async def checked(session: AsyncSession, since: str | None) -> tuple[int, int]:
     if since == "now":
         return parse(await now(session))
     xid, id_ = parse(since)
-    row = await fetch_one(session, "feed.now")
-    if row is not None and xid >= int(row["next_xid"]):
+    if xid >= int((await _horizon(session))["next_xid"]):
         raise InvalidInput(
             f"Position {since} lies ahead of this database: it comes from another one.",
             hint="Leave `since` out to read from the beginning.",
         )
     return xid, id_
+
+
+async def _horizon(session: AsyncSession) -> Row:
+    row = await fetch_one(session, "feed.now")
+    assert row is not None
+    return row
 
 
 def _seq(row: Row) -> str:

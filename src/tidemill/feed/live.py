@@ -179,7 +179,8 @@ class LiveFeed:
             if self._seen is None:
                 first = await fetch_one(session, "feed.moved", {"seen": _FAR, "runs": [], "most": 0})
                 assert first is not None
-                self._seen, self._seq = first["seen"], first["seq"]
+                self._seen = first["seen"]
+            self._seq = await changes.now(session)
             await self._begin(session)
             await self._follow(session)
             await self._overviews(session)
@@ -207,7 +208,7 @@ class LiveFeed:
                 self._send(one.watcher, reset_message(run))
                 continue
             one.watcher.runs.add(run)
-            self._send(one.watcher, _cells_message(run, row["seq"], stand["cells"]))
+            self._send(one.watcher, _cells_message(run, self._seq, stand["cells"]))
         self._stale.setdefault(run, 0.0)
         self._looked.pop(run, None)
 
@@ -218,7 +219,7 @@ class LiveFeed:
         row = await fetch_one(session, "feed.moved", params)
         assert row is not None
         for stand in row["stand"] or ():
-            self._deliver(stand["run_id"], row["seq"], stand)
+            self._deliver(stand["run_id"], stand)
         now = time.monotonic()
         for run in watched.intersection(row["runs"]):
             self._stale.setdefault(run, self._looked.get(run, 0.0) + self._pace.overview)
@@ -226,10 +227,10 @@ class LiveFeed:
             if now - self._looked.get(run, now) > LOOK_AGAIN:
                 self._stale.setdefault(run, now)
         self._stale_rows.update(row["runs"])
-        self._seen, self._seq = row["seen"], row["seq"]
+        self._seen = row["seen"]
 
-    def _deliver(self, run: int, seq: str, stand: Row) -> None:
-        message = _cells_message(run, seq, stand["cells"]) if stand["tasks"] <= MOST_CELLS else None
+    def _deliver(self, run: int, stand: Row) -> None:
+        message = _cells_message(run, self._seq, stand["cells"]) if stand["tasks"] <= MOST_CELLS else None
         for watcher in [watcher for watcher in self._watchers if run in watcher.runs]:
             if message is None:
                 watcher.drop(run)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.states import GRID_BASE, TaskState
 from tidemill.errors import InvalidInput, NotFound
+from tidemill.feed import changes
 from tidemill.runner import runs as steering
 from tidemill.runner.outlook import RunOverview, overview
 from tidemill.storage.documents import DocumentStore
@@ -46,7 +47,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Where every task of a run stands. `cells[n]` is the `grid_code` of the task at position `first + n`, or a space
-    where the run has no task there. `seq` is the feed's position in the same snapshot."""
+    where the run has no task there. Following the feed from `seq` misses nothing that came after `cells`."""
 
     run: int
     seq: str
@@ -81,15 +82,17 @@ class ItemView:
 
 
 async def grid(session: AsyncSession, run: int) -> Grid:
-    """Where every task of a run stands, in one snapshot with the feed's position. Raises NotFound."""
+    """Where every task of a run stands now, with the feed's position to follow it from. Raises NotFound."""
     await steering.get(session, run)
+    # First the position, then the state: what changes in between is told again, never left out.
+    seq = await changes.now(session)
     row = await fetch_one(session, "look.grid", {"run": run})
     assert row is not None
     cells: str = row["cells"] or ""
     if row["tasks"] and row["last"] - row["first"] + 1 != row["tasks"]:
         cells = await _with_gaps(session, run, cells)
     names = [str(step["name"]) for step in await fetch(session, "runs.steps", {"run": run})]
-    return Grid(run, row["seq"], row["first"] or 0, cells, names)
+    return Grid(run, seq, row["first"] or 0, cells, names)
 
 
 def decoded(cell: str) -> tuple[int, TaskState] | None:

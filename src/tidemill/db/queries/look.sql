@@ -1,17 +1,11 @@
 -- Statements that only look: at runs, their pace, items, documents.
 
--- grid: where every task of a run stands, one character each, in order of position, with the feed's position in the
--- same snapshot.
-with cell as (
-    select string_agg(
-               chr(256 + step * 8 + case state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
-                                               when 'done' then 3 when 'failed' then 4 else 5 end), '') as cells,
-           min(position) as first, max(position) as last, count(*) as tasks
-    from (select position, step, state from task where run_id = %(run)s order by position) t
-)
-select cell.*, coalesce((select xid::text || '-' || id from change where xid < pg_snapshot_xmin(pg_current_snapshot())
-                         order by xid desc, id desc limit 1), '0-0') as seq
-from cell;
+-- grid: where every task of a run stands, one character each (see domain.states.grid_code), in order of position.
+select string_agg(
+           chr(256 + step * 8 + case state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
+                                           when 'done' then 3 when 'failed' then 4 else 5 end), '') as cells,
+       min(position) as first, max(position) as last, count(*) as tasks
+from (select position, step, state from task where run_id = %(run)s order by position) t;
 
 -- positions: the positions of a run's tasks in order, for a run with gaps between them.
 select array_agg(position order by position) as positions from task where run_id = %(run)s;

@@ -1,0 +1,1 @@
+"""The JSON API: one router per noun. A door: it parses, calls one service, renders."""

@@ -1,0 +1,88 @@
+"""The web app: pages, static files, and beside them the API and the live socket, all behind the guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import structlog
+from fastapi import FastAPI, Request, WebSocket
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from tidemill.db.database import Database
+from tidemill.errors import TidemillError
+from tidemill.feed.live import LiveFeed
+from tidemill.settings import Settings
+from tidemill.storage.documents import DocumentStore
+from tidemill.web import pages
+from tidemill.web.guard import Guard
+from tidemill.web.rendering import problem
+from tidemill.web.static_files import PageFiles
+
+log = structlog.get_logger()
+
+
+class OpenSite(Protocol):
+    """What the web app needs of a site that is open."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def database(self) -> Database: ...
+    @property
+    def documents(self) -> DocumentStore: ...
+
+
+def make_app(
+    site: OpenSite,
+    feed: LiveFeed,
+    *,
+    api: ASGIApp,
+    live: Callable[[WebSocket], Awaitable[None]],
+    status_of: Callable[[TidemillError], int],
+) -> ASGIApp:
+    """The whole site as one ASGI app. `api` is mounted at `/api`, `live` answers the WebSocket at `/live`, `status_of`
+    says which HTTP status an error is. The feed's reader works as long as the app does (ASGI lifespan).
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        reading = asyncio.create_task(feed.run())
+        try:
+            yield
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    app.state.status_of = status_of
+    app.include_router(pages.router)
+    app.add_api_websocket_route("/live", live)
+    app.mount("/static", PageFiles())
+    app.mount("/api", api)
+    app.add_exception_handler(TidemillError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+    return Guard(app, key=site.settings.web_key(), host=site.settings.host)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TidemillError)
+    return problem(request, error, request.app.state.status_of(error))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = "There is no such page." if error.status_code == 404 else str(error.detail)
+    return problem(request, TidemillError(said), error.status_code)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    log.error("a page failed", path=request.url.path, exc_info=error)
+    said = TidemillError("Something went wrong here. The site's log has the details.")
+    return problem(request, said, 500)
