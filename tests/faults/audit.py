@@ -31,6 +31,7 @@ _DOCUMENTS = "select sha256, size, body, location from document"
 async def audit(database: Database, documents: DocumentStore, run: int) -> dict[str, int]:
     """Check a run from end to end; how many tasks stand in each state. Fails with all that it found wrong."""
     async with database.begin() as session:
+        await session.execute(text("set transaction isolation level repeatable read, read only"))
         tasks = await _rows(session, _TASKS, run)
         attempts = await _rows(session, _ATTEMPTS, run)
         changes = await _rows(session, _CHANGES, run)

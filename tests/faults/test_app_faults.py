@@ -14,6 +14,7 @@ from tests.faults.worker_process import WorkerProcess
 
 from tidemill.db.database import Database
 from tidemill.runner import results
+from tidemill.runner.exchange import Abilities, Exchange
 from tidemill.storage.documents import DocumentStore
 
 pytestmark = pytest.mark.fault
@@ -185,6 +186,33 @@ async def test_a_worker_that_is_stopped_hands_submitted_work_on(mill: AppMill) -
             await mill.until(mill.finished(run))
         assert len(app.calls) == 1
     assert await audit(mill.database, mill.documents, run) == {"done": 1}
+
+
+async def test_a_worker_adopts_only_what_its_engines_can_run(mill: AppMill) -> None:
+    with ScriptedApp("async:seconds=60", name="slow") as app:
+        run = await mill.start_apps([app], prefix="slow")
+        async with mill.calling() as worker:
+            await mill.until(lambda: _all(mill, run, "submitted"))
+            worker.abandon()
+    found = []
+    for kind in ("python", "http"):
+        exchange = Exchange(mill.database, lease=30, abilities=Abilities([kind]))
+        found.append(len(await exchange.ask("tasks.adopt", n=10)))
+        await exchange.close()
+    assert found == [0, 1]
+
+
+async def test_a_step_that_raises_what_no_text_can_hold_fails_with_words(mill: AppMill) -> None:
+    def odd(document: dict[str, str], _: dict[str, str]) -> dict[str, str]:
+        if document["item"] == "item-1":
+            raise ValueError("half a pair: \ud800, and NUL: \x00.")
+        return document
+
+    run = await mill.start(items=4, steps=["a"], functions={"f": odd}, use=["f"], tries=2, backoff=0.01)
+    await mill.work({"f": odd}, until=mill.finished(run))
+    assert await audit(mill.database, mill.documents, run) == {"done": 3, "failed": 1}
+    (failed,) = [task for task in await mill.tasks(run) if task["state"] == "failed"]
+    assert failed["reason"] == "ValueError: half a pair: ?, and NUL: \ufffd."
 
 
 @pytest.mark.parametrize(

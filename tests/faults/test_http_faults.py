@@ -226,7 +226,7 @@ async def test_an_app_killed_while_it_works_fails_the_attempt() -> None:
     with ScriptedAppProcess("hang") as process:
         call_ = asyncio.create_task(call(process))
         async with asyncio.timeout(10):
-            while await asyncio.to_thread(lambda: process.calls) == 0:  # noqa: ASYNC110
+            while await asyncio.to_thread(lambda: process.calls) == 0:
                 await asyncio.sleep(0.02)
         process.kill()
         outcome = await call_
@@ -265,7 +265,7 @@ async def test_an_asynchronous_app_is_held_to_its_deadline_and_stopped(app: Scri
     answer = await executor.submit(job, lambda _: None)
     assert isinstance(answer, Submitted)
     async with asyncio.timeout(10):
-        while await executor.poll(job, answer.handle) is not None:  # noqa: ASYNC110
+        while await executor.poll(job, answer.handle) is not None:
             await asyncio.sleep(0.02)
     outcome = await executor.collect(job, answer.handle)
     assert isinstance(outcome, Failed)
