@@ -38,8 +38,8 @@ from tidemill.runner import runs
 
 ADDRESS = re.compile(r"http://([\d.:]+)/\?key=(\S+)")
 STATES = {"waiting": 0, "running": 1, "submitted": 2, "done": 3, "failed": 4, "cancelled": 5}
-SLOTS, NAP = 250, 0.5
-"""So many slots, with steps that wait so many seconds: 500 steps, 1,000 changes a second."""
+SLOTS, NAP = 320, 0.5
+"""So many slots, with steps that wait about so many seconds: about 1,000 changes a second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from scratch import durability, must_be_durable, scratch_database
-from workload import catalogue, define, finished, more, resume, start, workers
+from workload import catalogue, define, finished, more, resume, spread, start, workers
 
 from tidemill.db.database import Database
 
@@ -34,10 +34,13 @@ from pg_stat_user_tables where relname = 'task'
 """
 
 
-async def through(url: str, database: Database, batch: str, steps: int, series: int) -> dict[str, float]:
-    """Start a batch, run it with one fresh worker; seconds to start, seconds to run, peak memory (MB)."""
+async def through(url: str, database: Database, batch: str, args: argparse.Namespace, series: int) -> dict[str, Any]:
+    """Start a batch some times, run the last with one fresh worker; seconds to start and to run, peak memory (MB)."""
+    steps, started = args.steps, []
     await define(database, steps, series)
-    run, started = await start(database, batch, paused=True)
+    for _ in range(args.starts):
+        run, seconds = await start(database, batch, paused=True)
+        started.append(seconds)
     async with workers(url, 1) as (worker,):
         began = time.perf_counter()
         await resume(database, run)
@@ -54,7 +57,7 @@ async def through(url: str, database: Database, batch: str, steps: int, series: 
         pace = connection.execute(PACE, [run]).fetchone()
     return {
         "items": row[0],
-        "start_seconds": round(started, 2),
+        "start_seconds": spread(started, 2),
         "run_seconds": round(seconds, 2),
         "steps_per_second": round(row[0] * steps / seconds),
         "last_fifth_to_first": round(float(pace[0]), 2) if pace and pace[0] else 0.0,
@@ -68,8 +71,8 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         must_be_durable(settings)
         await catalogue(database, args.items)
         await more(database, "few", args.small)
-        small = await through(url, database, "few", args.steps, 1)
-        large = await through(url, database, "all", args.steps, 2)
+        small = await through(url, database, "few", args, 1)
+        large = await through(url, database, "all", args, 2)
         await asyncio.sleep(1)
         with psycopg.connect(url) as connection:
             row = connection.execute(DEAD).fetchone()
@@ -89,6 +92,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=3, help="how often each run is started")
     parser.add_argument("--database", help="a PostgreSQL URL whose user may create databases; default: embedded")
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
 import statistics
 import tempfile
 import time
@@ -46,8 +47,8 @@ def noop(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str
 
 
 async def napping(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The same after `seconds` of waiting: so many workers' slots make so many steps a second."""
-    await asyncio.sleep(float(parameters["seconds"]))
+    """The same after about `seconds` of waiting: as many slots make as many steps a second, evenly."""
+    await asyncio.sleep(float(parameters["seconds"]) * random.uniform(0.7, 1.3))
     return noop(document, parameters)
 
 

@@ -1,0 +1,101 @@
+"""All benchmarks at full size, one table. `make bench` runs this.
+
+python benchmarks/all.py                    the table in README.md is written anew, and results/<date>.json
+python benchmarks/all.py --quick            small sizes, a minute: to see that everything works; writes nothing
+python benchmarks/all.py --peers            job libraries from PyPI beside it
+python benchmarks/all.py --database URL     on a server of yours instead of the embedded one
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import engine
+import latency
+import pages
+import peer
+import report
+import start
+import uvloop
+from scratch import durability, must_be_durable, server
+
+HERE = Path(__file__).resolve().parent
+Measure = Callable[[argparse.Namespace], Awaitable[dict[str, Any]]]
+
+
+def plan(quick: bool, peers: bool) -> list[tuple[str, Measure, list[str]]]:
+    """What is measured, in order: its name, how, and its arguments."""
+    made: list[tuple[str, Any, list[str]]] = [
+        ("engine", engine, ["--rounds", "1" if quick else "3"]),
+        ("engine of 2", engine, ["--workers", "2", "--rounds", "1" if quick else "3"]),
+        ("latency", latency, ["--runs", "20", "--idle", "5"] if quick else []),
+        ("start", start, ["--items", "10000", "--starts", "1"] if quick else []),
+        ("pages", pages, ["--items", "10000", "--seconds", "4", "--requests", "10"] if quick else []),
+    ]
+    if peers:
+        made.insert(2, ("peers", peer, ["--items", "300"] if quick else []))
+    return [(name, _measure(module), args) for name, module, args in made]
+
+
+def _measure(module: Any) -> Measure:
+    async def run(given: argparse.Namespace) -> dict[str, Any]:
+        found: dict[str, Any] = await module.measure(
+            module.arguments(argparse.ArgumentParser()).parse_args(given.words)
+        )
+        return found
+
+    return run
+
+
+async def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The machine and the figures by name. What fails is said and left out."""
+    found: dict[str, Any] = {}
+    began = time.perf_counter()
+    async with server(args.database) as admin:
+        settings = durability(admin)
+        must_be_durable(settings)
+        about = report.machine(settings)
+        for name, run, words in plan(args.quick, args.peers):
+            print(f"{time.perf_counter() - began:4.0f} s  {name} …", file=sys.stderr, flush=True)
+            try:
+                found[name] = await run(argparse.Namespace(words=[*words, "--database", admin]))
+            except Exception as error:  # noqa: BLE001 - one that fails must not take the others' figures with it
+                found[name] = None
+                print(f"        {name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+    now = dt.datetime.now(dt.UTC)
+    about |= {"date": f"{now:%Y-%m-%d %H:%M} UTC", "seconds": round(time.perf_counter() - began)}
+    return about, found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
+    parser.add_argument("--peers", action="store_true", help="measure job libraries from PyPI beside it")
+    parser.add_argument("--database", help="a PostgreSQL URL whose user may create databases; default: embedded")
+    args = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        about, found = runner.run(measure(args))
+    failed = [name for name, figures in found.items() if figures is None]
+    rows = list(report.lines({name: figures for name, figures in found.items() if figures}))
+    print(report.plain(rows, about))
+    if not args.quick and not failed:
+        results = HERE / "results"
+        results.mkdir(exist_ok=True)
+        kept = results / f"{about['date'].replace(' UTC', '').replace(' ', 'T').replace(':', '')}.json"
+        kept.write_text(json.dumps({"about": about, "figures": found}, indent=2) + "\n", encoding="utf-8")
+        report.rewrite(HERE / "README.md", report.markdown(rows, about))
+    missed = [row.name for row in rows if row.met is False]
+    print(f"{len(missed)} missed, {len(failed)} failed.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
