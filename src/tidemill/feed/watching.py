@@ -10,13 +10,17 @@ import orjson
 QUEUE = 64
 """Messages that may wait for one watcher: some three seconds of a busy run."""
 
+QUEUE_LETTERS = 1_000_000
+"""Letters that these messages may have together, unless it is a single one."""
+
 
 class Watcher:
     """One open page. Messages are put in whole, already serialised, the same object for all who watch the same."""
 
-    def __init__(self, size: int = QUEUE) -> None:
-        self._size = size
+    def __init__(self, size: int = QUEUE, letters: int = QUEUE_LETTERS) -> None:
+        self._size, self._most_letters = size, letters
         self._queue: deque[str] = deque()
+        self._letters = 0
         self._ready = asyncio.Event()
         self.runs: set[int] = set()
         """Runs that this watcher is sent the changes of."""
@@ -25,22 +29,21 @@ class Watcher:
 
     def put(self, message: str) -> bool:
         """Hand over a message; False where the queue is full, and the watcher has to begin again."""
-        if len(self._queue) >= self._size:
+        if self._queue and (len(self._queue) >= self._size or self._letters + len(message) > self._most_letters):
             return False
-        self._queue.append(message)
-        self._ready.set()
+        self._append(message)
         return True
 
     def reset(self) -> None:
         """Throw away what waits and say so for each thing watched: the page reads the state and watches again."""
         self._queue.clear()
+        self._letters = 0
         for run in sorted(self.runs):
-            self._queue.append(reset_message(run))
+            self._append(reset_message(run))
         if self.all_runs:
-            self._queue.append(RUNS_RESET)
+            self._append(RUNS_RESET)
         self.runs.clear()
         self.all_runs = False
-        self._ready.set()
 
     def drop(self, run: int) -> None:
         """Stop watching one run and say that its state must be read again."""
@@ -55,7 +58,14 @@ class Watcher:
         while not self._queue:
             self._ready.clear()
             await self._ready.wait()
-        return self._queue.popleft()
+        message = self._queue.popleft()
+        self._letters -= len(message)
+        return message
+
+    def _append(self, message: str) -> None:
+        self._queue.append(message)
+        self._letters += len(message)
+        self._ready.set()
 
     @property
     def waiting(self) -> int:

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import orjson
 import zipstream  # type: ignore[import-untyped]
@@ -28,6 +28,11 @@ PAGE = 200
 
 AT_ONCE = 8 * 1024 * 1024
 """Bytes of documents in the rows that are fetched at once; a larger one comes alone."""
+
+SMALL = 32 * 1024
+"""Bytes of a document that is read and compressed without leaving the event loop."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ async def _pack(
         entry["missing"] = error.message
         packing.missing += 1
     else:
-        shape = await asyncio.to_thread(_read_shape, body, packing.choice.texts)
+        shape = await _aside(len(body), lambda: _read_shape(body, packing.choice.texts))
         name = _name(packing, row, shape.suffix)
         async for piece in _added(packing, name, body):
             yield piece
@@ -195,7 +200,11 @@ def _read_shape(body: bytes, with_text: bool) -> _Shape:
 
 
 async def _added(packing: _Packing, name: str, body: bytes) -> AsyncIterator[bytes]:
-    """The bytes of one more file. Compressing happens in a thread: the event loop has other pages to serve."""
+    """The bytes of one more file."""
     packing.zip.add(body, name)
-    make: Callable[[], bytes] = lambda: b"".join(packing.zip.file())  # noqa: E731
-    yield await asyncio.to_thread(make) if len(body) > 4096 else make()
+    yield await _aside(len(body), lambda: b"".join(packing.zip.file()))
+
+
+async def _aside(size: int, work: Callable[[], T]) -> T:
+    """Do what takes long in a thread: the event loop has other pages to serve. Small things are not worth the way."""
+    return await asyncio.to_thread(work) if size > SMALL else work()
