@@ -177,7 +177,7 @@ def _with_headers(send: Send, scope: Scope) -> Send:
             headers["content-security-policy"] = policy
             headers["x-content-type-options"] = "nosniff"
             headers["x-frame-options"] = "DENY"
-            headers["referrer-policy"] = "no-referrer"
+            headers["referrer-policy"] = "same-origin"  # with "no-referrer" browsers send forms of ours with Origin: null
             headers["cross-origin-opener-policy"] = "same-origin"
             headers["cross-origin-resource-policy"] = "same-origin"
             headers.setdefault("cache-control", "no-store")
