@@ -175,9 +175,6 @@ def column_values(settings: AppSettings) -> dict[str, Any]:
 async def _keep_facts(session: AsyncSession, app: App, facts: AppFacts | None) -> bool:
     if facts is None:
         return False
-    if not facts.known:
-        forgotten, app.version_id = app.version_id is not None, None
-        return forgotten
     row = await fetch_one(
         session,
         "pipelines.keep_version",

@@ -18,10 +18,10 @@ where b.batch_id = %(batch)s and b.position > %(after)s
 order by b.position
 limit %(n)s;
 
--- enter: put items into a run, each with its source document, as waiting tasks.
+-- enter: put items into a run, each with its source document: as waiting tasks, or as failed ones where none could be made.
 with entrant as materialized (
     select * from json_to_recordset(%(entrants)s::json) as e(position int, item bigint, sha256 text, size bigint, body text,
-                                                             location text)
+                                                             location text, reason text)
 ),
 stored as (
     insert into document (sha256, size, body, location)
@@ -29,8 +29,10 @@ stored as (
     on conflict do nothing
 ),
 entered as (
-    insert into task (run_id, position, item_id, document)
-    select %(run)s, position, item, decode(sha256, 'hex') from entrant order by position
+    insert into task (run_id, position, item_id, document, state, reason, finished_at)
+    select %(run)s, position, item, decode(sha256, 'hex'), case when reason is null then 'waiting' else 'failed' end, reason,
+           case when reason is not null then now() end
+    from entrant order by position
 )
 update run set total = total + (select count(*) from entrant) where id = %(run)s;
 
