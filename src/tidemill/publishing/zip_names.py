@@ -17,8 +17,8 @@ def safe(name: str) -> str:
     name = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).strip(" ").rstrip(". ")
     while len(name.encode()) > LONGEST:
         name = name[:-1]
-    if not name.strip("."):
-        name = "_" + name
+    if not name or name.startswith("."):
+        name = "_" + name.lstrip(".")
     return f"_{name}" if _RESERVED.fullmatch(name) else name
 
 
