@@ -7,10 +7,13 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import FormData, QueryParams
 
 from tidemill.catalogue import projects
+from tidemill.db.database import Row
+from tidemill.db.models import Run
 from tidemill.errors import Conflict, InvalidInput, NotFound, UnknownIds
 from tidemill.pipelines import batches as service
 from tidemill.pipelines import pipelines
@@ -24,6 +27,7 @@ from tidemill.web.words import words_of
 router = APIRouter()
 PAGE = 50
 ITEMS = 100
+RUNS = 20
 MANY = 500
 """Batches that are offered as parts of a new one."""
 
@@ -111,9 +115,9 @@ async def _page(request: Request, name: str, typed: FormData | QueryParams, erro
         standing = await service.standing(session, name, names=20)
         items = await service.items(session, name, after=-1 if after is None else after, limit=ITEMS + 1)
         offered = await pipelines.listing(session)
-        chosen = words(typed, "pipeline") or standing["pipeline"] or (offered[0]["name"] if len(offered) == 1 else None)
+        batch_runs = await _runs_of(session, standing["id"])
+        chosen = words(typed, "pipeline") or _usual(standing, batch_runs, offered)
         counts = await _startable(session, name, chosen, standing["size"])
-        batch_runs = [run for run in await look.runs(session, limit=200) if run["batch"] == name][:20]
     fresh = "pipeline" not in typed
     return render(
         request,
@@ -135,6 +139,18 @@ async def _page(request: Request, name: str, typed: FormData | QueryParams, erro
         counts=counts,
         error=error,
     )
+
+
+async def _runs_of(session: AsyncSession, batch: int) -> list[Row]:
+    ids = await session.scalars(select(Run.id).where(Run.batch_id == batch).order_by(Run.id.desc()).limit(RUNS))
+    return await look.runs(session, ids=list(ids), limit=RUNS)
+
+
+def _usual(standing: Row, batch_runs: list[Row], offered: list[Row]) -> str | None:
+    """The pipeline that is chosen before a person chooses: the one it is meant for, or that it went through last."""
+    if standing["pipeline"] or batch_runs:
+        return str(standing["pipeline"] or batch_runs[0]["pipeline"])
+    return str(offered[0]["name"]) if len(offered) == 1 else None
 
 
 async def _startable(session: AsyncSession, name: str, pipeline: str | None, size: int) -> dict[str, int]:

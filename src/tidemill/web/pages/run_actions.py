@@ -163,15 +163,16 @@ async def _touches(session: AsyncSession, run: look.RunOverview, verb: str, chos
     which = await _which(session, run.id, chosen, verb)
     if verb == "retry":
         count = len(await redo.matching(session, run.id, which))
-        return [(count, f"{(which.states or ['failed'])[0]} tasks start again at the step where they stopped")]
+        state = (which.states or [TaskState.FAILED])[0]
+        return [_touch(count, f"{state} task starts", f"{state} tasks start", "again at the step where it stopped")]
     if verb == "cancel":
         return await _cancel_touches(session, run, which)
     preview = await redo.preview_rerun(session, run.id, chosen["step"], which)
     return [
-        (preview.tasks, f"tasks go back to {run.steps[chosen['step']].name}"),
-        (preview.steps, "finished steps are superseded (kept, and marked so)"),
-        (preview.busy, "tasks are being worked on and are left alone"),
-        (preview.not_reached, "tasks have not come to that step yet and are left alone"),
+        _touch(preview.tasks, "task goes", "tasks go", f"back to {run.steps[chosen['step']].name}"),
+        _touch(preview.steps, "finished step is", "finished steps are", "superseded (kept, and marked so)"),
+        _touch(preview.busy, "task is", "tasks are", "being worked on and left alone"),
+        _touch(preview.not_reached, "task has", "tasks have", "not come to that step yet"),
     ]
 
 
@@ -182,12 +183,15 @@ async def _cancel_touches(session: AsyncSession, run: look.RunOverview, which: F
         matching = Filter(which.tasks, [state], which.step, which.items)
         numbers[state] = len(await redo.matching(session, run.id, matching))
     working = sum(count for state, count in numbers.items() if state.in_hand)
-    done = run.totals["done"]
     return [
-        (sum(numbers.values()), "tasks that are not finished are cancelled"),
-        (working, "of them are being worked on right now; their apps are told to stop where they can be"),
-        (done, "tasks are done and stay as they are, with all their documents"),
+        _touch(sum(numbers.values()), "unfinished task is", "unfinished tasks are", "cancelled"),
+        _touch(working, "of them is", "of them are", "being worked on now; its app is told to stop if it can be"),
+        _touch(run.totals["done"], "task is", "tasks are", "done and will stay so, with all documents"),
     ]
+
+
+def _touch(count: int, one: str, many: str, what: str) -> tuple[int, str]:
+    return count, f"{one if count == 1 else many} {what}"
 
 
 def _scope(run: look.RunOverview, verb: str, chosen: Mapping[str, Any]) -> str:

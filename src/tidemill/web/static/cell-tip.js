@@ -11,6 +11,7 @@ const duration = (seconds) => {
 
 export class CellTip {
   #waiting = 0;
+  #place = null;
 
   constructor(grid, medians) {
     this.grid = grid;
@@ -38,7 +39,12 @@ export class CellTip {
     this.tip.hidden = true;
   }
 
+  refresh() {
+    if (!this.tip.hidden) this.show(this.#place);
+  }
+
   show(place) {
+    this.#place = place;
     const cell = this.grid.cellAt(place);
     if (!cell || this.grid.shown === 0) return this.hide();
     this.tip.replaceChildren(...this.#lines(place).map((line) => Object.assign(document.createElement("p"), { textContent: line })));

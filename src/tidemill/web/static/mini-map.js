@@ -31,7 +31,7 @@ export class MiniMap {
     const width = (this.canvas.width = this.canvas.clientWidth);
     const height = (this.canvas.height = this.canvas.clientHeight);
     if (!width || !height) return;
-    const brush = this.canvas.getContext("2d");
+    const brush = this.canvas.getContext("2d", { willReadFrequently: true });
     const style = getComputedStyle(this.canvas);
     const colours = STATES.map((state) => style.getPropertyValue(`--${state}`));
     const rows = this.grid.shown;

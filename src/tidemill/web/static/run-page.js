@@ -37,6 +37,8 @@ function showBar(cells) {
     bar?.setAttribute("width", width.toFixed(3));
     left += width;
   }
+  const words = STATES.filter((state) => cells.total(state)).map((state) => `${cells.total(state).toLocaleString("en")} ${state}`);
+  document.querySelector("#bar")?.setAttribute("aria-label", words.join(", ") || "nothing");
 }
 
 function showPercent(cells) {

@@ -28,6 +28,7 @@ class StatusGrid extends HTMLElement {
   #active = { row: 0, column: 0 };
   #drawing = 0;
   #filtering = 0;
+  #walking = false;
 
   connectedCallback() {
     if (this.cells) return;
@@ -35,7 +36,10 @@ class StatusGrid extends HTMLElement {
     this.signs = JSON.parse(this.getAttribute("signs"));
     const medians = JSON.parse(this.getAttribute("medians") ?? "[]");
     this.cells = new RunCells(Number(this.getAttribute("run")), this.steps.length);
-    this.tasks = new TaskRows(this.cells.run, () => this.draw());
+    this.tasks = new TaskRows(this.cells.run, () => {
+      this.#draw();
+      this.tip.refresh();
+    });
     this.#build();
     this.tip = new CellTip(this, medians);
     this.map = new MiniMap(this.querySelector("canvas"), this);
@@ -250,6 +254,7 @@ class StatusGrid extends HTMLElement {
     const { scrollTop, clientHeight } = this.viewport;
     if (top < scrollTop) this.viewport.scrollTop = top;
     else if (top + ROW > scrollTop + clientHeight) this.viewport.scrollTop = top + ROW - clientHeight;
+    this.#walking = this.viewport.scrollTop !== scrollTop;
     this.#draw();
     this.tip.show(this.#active);
   }
@@ -306,7 +311,8 @@ class StatusGrid extends HTMLElement {
   }
 
   #scrolled() {
-    this.tip.hide();
+    if (!this.#walking) this.tip.hide();
+    this.#walking = false;
     this.draw();
     clearTimeout(this.noting);
     this.noting = setTimeout(() => this.#note(), 300);
