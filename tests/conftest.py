@@ -32,8 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             _make_template(given)
         yield given
         return
-    root = tmp_path_factory.getbasetemp().parent if os.environ.get("PYTEST_XDIST_WORKER") else tmp_path_factory.getbasetemp()
-    embedded = EmbeddedServer(root / "postgres", durable=False)
+    embedded = EmbeddedServer(_shared_folder(tmp_path_factory) / "postgres", durable=False)
     url = asyncio.run(embedded.start())
     with _locked(tmp_path_factory):
         _make_template(url)
@@ -41,12 +40,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     asyncio.run(embedded.stop())
 
 
+def _shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all of pytest's processes of this session have in common."""
+    base = factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
 class _locked:  # noqa: N801
     """One pytest process at a time."""
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
-        base = factory.getbasetemp()
-        self._path = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "template.lock"
+        self._path = _shared_folder(factory) / "template.lock"
 
     def __enter__(self) -> None:
         self._file = self._path.open("w")

@@ -1,0 +1,1 @@
+"""The pages: server-rendered HTML that works by itself, and gets live where JavaScript runs."""
