@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from tidemill.cli.exits import Exit
 
 
 @dataclass
@@ -19,7 +24,27 @@ class Invocation:
 
 
 invoked = Invocation()
+
+
+class Commands(TyperGroup):
+    """All commands: a reader of their output that goes away is not an error of theirs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; BrokenPipeError becomes an exit code before Typer can call it a failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise typer.Exit(closed_pipe()) from None
+
+
+def closed_pipe() -> int:
+    """The reader is gone: nothing more to say, and Python must not complain about it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.PIPE
+
+
 application = typer.Typer(
+    cls=Commands,
     name="tidemill",
     help="Run collections of files through chains of processing, watch it live, take the results away.",
     no_args_is_help=True,

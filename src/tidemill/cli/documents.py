@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import zipfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +14,7 @@ import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
+from tidemill.cli.output import count, say
 from tidemill.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -33,12 +37,20 @@ def document(
     archive: Annotated[
         Path | None, typer.Option("--zip", help="Write all final documents of a run to this zip; - is stdout.")
     ] = None,
+    every_step: Annotated[
+        bool, typer.Option("--every-step", help="With --zip: what every step put out, not only the final documents.")
+    ] = False,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="With --zip: the texts in the documents as files, too.")
+    ] = False,
 ) -> None:
     """Print the final document (MMIF) of an item, or pack those of a whole run into a zip."""
+    if archive is None and (every_step or texts):
+        raise typer.BadParameter("--every-step and --texts go with --zip")
     if archive is not None:
         if name is not None or run is None or step is not None or output is not None:
             raise typer.BadParameter("a whole run goes into a zip: tidemill document --run RUN --zip FILE")
-        door.run(_zip(run, archive))
+        door.run(_zip(run, archive, every_step, texts))
         return
     if name is None:
         raise typer.BadParameter("name an item or a document, or --run RUN --zip FILE")
@@ -96,5 +108,34 @@ async def _of_step(
     return str(found[-1])
 
 
-async def _zip(run: int, archive: Path) -> None:
-    raise NotImplementedError
+async def _zip(run: int, archive: Path, every_step: bool, texts: bool) -> None:
+    from tidemill.publishing.documents_zip import Choice, documents_zip
+    from tidemill.runner import runs
+
+    async with door.opened() as site:
+        async with site.database.begin() as session:
+            await runs.get(session, run)
+        pieces = documents_zip(site.database, site.documents, run, Choice(every_step=every_step, texts=texts))
+        if archive == Path("-"):
+            async for piece in pieces:
+                sys.stdout.buffer.write(piece)
+        else:
+            await _zip_to(archive, pieces)
+
+
+async def _zip_to(archive: Path, pieces: AsyncIterator[bytes]) -> None:
+    """Write the whole zip, or leave what was there."""
+    unfinished = archive.with_name(f"{archive.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            async for piece in pieces:
+                file.write(piece)
+        unfinished.replace(archive)
+    except OSError as error:
+        raise InvalidInput(f"The zip cannot be written to {archive}: {error.strerror}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    with zipfile.ZipFile(archive) as written:
+        manifest = json.loads(written.read("manifest.json"))
+    missing = f", {manifest['missing']:,} missing (its manifest.json says why)" if manifest["missing"] else ""
+    say(f"{count(manifest['packed'], 'document')} in {archive}{missing}.")

@@ -27,8 +27,6 @@ def run_program() -> int:
         return exit_code(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return _closed_pipe()
     except Exception as error:  # noqa: BLE001 - the edge: the whole error is kept in a file
         return _broken(error, invoked.site)
     return _flushed(Exit.OK)
@@ -36,17 +34,13 @@ def run_program() -> int:
 
 def _flushed(code: int) -> int:
     """Write out what is still held back, while a reader that is gone can still be noticed."""
+    from tidemill.cli.application import closed_pipe
+
     try:
         sys.stdout.flush()
     except OSError as error:
-        return _closed_pipe() if error.errno == errno.EPIPE else Exit.INTERNAL
+        return closed_pipe() if error.errno == errno.EPIPE else Exit.INTERNAL
     return code
-
-
-def _closed_pipe() -> int:
-    """The reader is gone: nothing more to say, and Python must not complain about it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.PIPE
 
 
 def _complain(message: str, hint: str | None) -> None:
