@@ -22,7 +22,7 @@ from tidemill.storage.documents import DocumentStore
 pytestmark = pytest.mark.fault
 
 Json = dict[str, Any]
-KILLS = 12
+KILLS = 10
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_workers_killed_again_and_again_lose_nothing(mill: Mill, database_
     log, folder = tmp_path / "log", tmp_path / "documents"
     functions = steps(log, 0)
     run = await mill.start(
-        items=300, steps=["a", "b", "c"], functions=functions, use=["f", "big", "f"], tries=100, backoff=0.01
+        items=200, steps=["a", "b", "c"], functions=functions, use=["f", "big", "f"], tries=100, backoff=0.01
     )
     workers = [WorkerProcess(database_url, folder, log) for _ in range(2)]
     try:
@@ -48,10 +48,10 @@ async def test_workers_killed_again_and_again_lose_nothing(mill: Mill, database_
         for worker in workers:
             worker.kill()
 
-    assert await audit(mill.database, mill.documents, run) == {"done": 300}
+    assert await audit(mill.database, mill.documents, run) == {"done": 200}
     assert all(d["path"] == ["a", "b", "c"] for d in await mill.final_documents(run))
     attempts = await mill.attempts(run)
-    assert Counter(a["outcome"] for a in attempts)["done"] == 900
+    assert Counter(a["outcome"] for a in attempts)["done"] == 600
     interrupted = Counter((a["item"], "abc"[a["step"]]) for a in attempts if a["outcome"] in {"lost", "late"})
     twice = {step: times for step, times in executed(log).items() if times > 1 + interrupted[step]}
     assert not twice, "done again without a killed worker having had it in hand"
