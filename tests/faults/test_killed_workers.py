@@ -16,7 +16,7 @@ from tests.site import Mill
 
 from tidemill.db.database import Database, fetch
 from tidemill.errors import Conflict
-from tidemill.runner import redo
+from tidemill.runner import redo, runs
 from tidemill.storage.documents import DocumentStore
 
 pytestmark = pytest.mark.fault
@@ -121,6 +121,32 @@ async def test_one_worker_with_an_old_and_a_new_claim_on_one_item_applies_the_ne
     assert (late["fence"], late["outcome"]) == (1, "late")
     assert [a["fence"] for a in done] == [2, 3]
     assert await audit(mill.database, mill.documents, run) == {"done": 1}
+
+
+async def test_a_late_result_that_a_rerun_has_superseded_is_not_promoted(mill: Mill) -> None:
+    begun, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def gated(document: Json, _: Json) -> Json:
+        begun.release()
+        await go.wait()
+        return document
+
+    run = await mill.start(items=1, steps=["a"], functions={"f": gated}, use=["f"])
+    async with mill.working({"f": gated}, slots=1):
+        await begun.acquire()
+        async with mill.database.begin() as session:
+            await session.execute(text("update task set lease_until = now() - interval '1 second'"))
+            await fetch(session, "tasks.expire")
+            await runs.cancel(session, run)
+        go.set()
+        await mill.until(lambda: _some_outcome(mill, run, "late"))
+    (late,) = await mill.attempts(run)
+    async with mill.database.begin() as session:
+        await redo.rerun(session, run, 0)
+    with pytest.raises(Conflict):
+        async with mill.database.begin() as session:
+            await redo.promote(session, late["task_id"], late["fence"])
+    assert await audit(mill.database, mill.documents, run) == {"waiting": 1}
 
 
 async def test_two_claims_at_the_same_time_never_hold_the_same_task(mill: Mill) -> None:

@@ -52,8 +52,8 @@ insert into change (kind, run_id, task_id, item_id, position, step, state)
 insert into task (run_id, position, item_id, document)
     select {RUNS + 1}, n - 1, n, sha256(n::text::bytea) from generate_series(1, {WAITING}) n;
 insert into task (run_id, position, item_id, document, state, fence, worker_id, lease_until, started_at)
-    select {RUNS + 1}, {WAITING} + n - 1, {WAITING} + n, sha256(n::text::bytea), 'running', 1, 1, now() + interval '1 h',
-           now()
+    select {RUNS + 1}, {WAITING} + n - 1, {WAITING} + n, sha256(n::text::bytea), 'running', 1, 1,
+           now() + interval '1 h', now()
     from generate_series(1, {IN_HAND}) n;
 """
 FIRST_IN_HAND = RUNS * ITEMS + WAITING + 1
@@ -146,7 +146,7 @@ def explain(connection: psycopg.Connection[Any], name: str, params: dict[str, An
         return f"${order.index(found[1]) + 1}"
 
     text = re.sub(r"%\((\w+)\)s", numbered, statement).replace("%%", "%")
-    values = [params[key] for key in order]
+    values = [params.get(key) for key in order]
     literals = [
         compose.Literal(json.dumps(v) if v and isinstance(v, list) and isinstance(v[0], dict) else v) for v in values
     ]

@@ -169,6 +169,7 @@ with late as materialized (
     select a.*, t.run_id, t.item_id, t.position, r.steps
     from attempt a join task t on t.id = a.task_id join run r on r.id = t.run_id
     where a.task_id = %(task)s and a.fence = %(fence)s and a.outcome = 'late' and a.output is not null and a.error is null
+      and a.superseded_at is null
       and t.step = a.step and t.document = a.input and t.state in ('waiting', 'failed', 'cancelled')
     for no key update of t
 ),
