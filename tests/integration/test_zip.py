@@ -57,7 +57,8 @@ async def _done(
                 row,
             )
             await connection.execute(
-                """insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, started_at, input, output)
+                """insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, started_at, input,
+                                        output)
                    select id, %(step)s + 1, %(step)s, (select min(id) from app_version), '{}', 'done', now(), document,
                           decode(%(sha256)s, 'hex')
                    from task where run_id = %(run)s and position = %(position)s""",
@@ -70,7 +71,8 @@ async def _done(
             )
         if finished:
             await connection.execute(
-                "update task set state = 'done', finished_at = now() where run_id = %(run)s and position = %(position)s",
+                """update task set state = 'done', finished_at = now()
+                   where run_id = %(run)s and position = %(position)s""",
                 {"run": made.run, "position": position},
             )
 
