@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from playwright.async_api import expect
+from sqlalchemy import text
 
 from tests.browser.conftest import Place, Visit
 from tests.factory import make_run
@@ -55,8 +56,6 @@ async def test_a_start_says_how_many_before_it_starts_them(place: Place, visit: 
     run = await place.mill.start(items=4, steps=["only"], functions=functions, use=["same"])
     await place.mill.work(functions, until=place.mill.finished(run))
     async with place.site.database.begin() as session:
-        from sqlalchemy import text
-
         await session.execute(text("update task set state = 'failed' where position = 2"))
     page = await visit("/batches/batch-item")
     await expect(page.get_by_text("4 of 4 items will start")).to_be_visible()

@@ -115,7 +115,8 @@ async def test_a_late_result_is_promoted_by_a_person(place: Place, visit: Visit)
         )
         await session.execute(
             text(
-                """insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, started_at, input, output)
+                """insert into attempt
+                     (task_id, fence, step, app_version_id, parameters, outcome, started_at, input, output)
                    select t.id, 1, 0, 1, '{}', 'late', now(), t.document, decode(:sha, 'hex') from task t
                    where t.run_id = :run"""
             ),

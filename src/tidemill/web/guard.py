@@ -177,7 +177,8 @@ def _with_headers(send: Send, scope: Scope) -> Send:
             headers["content-security-policy"] = policy
             headers["x-content-type-options"] = "nosniff"
             headers["x-frame-options"] = "DENY"
-            headers["referrer-policy"] = "same-origin"  # with "no-referrer" browsers send forms of ours with Origin: null
+            # With "no-referrer" browsers would send our own forms with `Origin: null`.
+            headers["referrer-policy"] = "same-origin"
             headers["cross-origin-opener-policy"] = "same-origin"
             headers["cross-origin-resource-policy"] = "same-origin"
             headers.setdefault("cache-control", "no-store")
