@@ -29,7 +29,7 @@ def test_the_password_is_shown_only_when_asked_for(tmp_path: Path) -> None:
     password = (tidemill.site / "database" / "password").read_text().strip()
     assert password in whole
     assert password not in line
-    assert tidemill("db", "migrate").out == "0001\n"
+    assert tidemill("db", "migrate").out.startswith("0001\n")
     assert "up to date" in tidemill("db", "migrate").err
     assert "All is well" in tidemill("db", "check").err
     shown = tidemill("db", "shell", "-At", "-c", "select current_user").out

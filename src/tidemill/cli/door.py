@@ -46,7 +46,7 @@ def settings() -> Settings:
 
 @asynccontextmanager
 async def opened(*, migrate: bool = True, **instead: Any) -> AsyncIterator[Site]:
-    """The site, with its database up and current. `instead`: settings that the command line overrides, where not None."""
+    """The site, with its database up and current. `instead`: settings that the command line overrides (None: not)."""
     from tidemill.main import open_site
 
     found = settings().model_copy(update={name: value for name, value in instead.items() if value is not None})

@@ -23,12 +23,15 @@ def run_program() -> int:
     except SystemExit as end:
         return _flushed(end.code if isinstance(end.code, int) else Exit.INTERNAL if end.code else Exit.OK)
     except TidemillError as error:
+        code = exit_code(error)
+        if code is Exit.INTERNAL and error.__cause__ is not None:  # of no kind that a person could do something about
+            return _broken(error, invoked.site, error.message.splitlines()[0])
         _complain(error.message, error.hint)
-        return exit_code(error)
+        return code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the edge: the whole error is kept in a file
-        return _broken(error, invoked.site)
+        return _broken(error, invoked.site, f"Tidemill itself has a fault ({type(error).__name__}).")
     return _flushed(Exit.OK)
 
 
@@ -49,13 +52,13 @@ def _complain(message: str, hint: str | None) -> None:
     complain(message, hint)
 
 
-def _broken(error: Exception, site: Path | None) -> int:
+def _broken(error: Exception, site: Path | None, message: str) -> int:
     try:
         path = _keep_trace(site, traceback.format_exc())
         where = f"The whole error is in {path}; please send it to those who keep Tidemill."
     except OSError:
         where = "The error could not be written to a file: " + "".join(traceback.format_exception_only(error)).strip()
-    _complain(f"Tidemill itself has a fault ({type(error).__name__}).", where)
+    _complain(message, where)
     return Exit.INTERNAL
 
 

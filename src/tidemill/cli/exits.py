@@ -8,6 +8,7 @@ from tidemill.errors import (
     AddressForbidden,
     AppRefused,
     Conflict,
+    DatabaseRefused,
     DatabaseUnavailable,
     InvalidInput,
     NotFound,
@@ -49,15 +50,17 @@ class Exit(IntEnum):
     """Whoever read the output went away."""
 
 
-_BY_KIND: tuple[tuple[type[TidemillError], Exit], ...] = (
+BY_KIND: tuple[tuple[type[TidemillError], Exit], ...] = (
     (InvalidInput, Exit.INVALID),
     (NotFound, Exit.NOT_FOUND),
     (Conflict, Exit.CONFLICT),
     (DatabaseUnavailable, Exit.DATABASE),
+    (DatabaseRefused, Exit.INTERNAL),
     (AppRefused, Exit.APP),
     (AddressForbidden, Exit.APP),
     (StorageError, Exit.STORAGE),
 )
+"""Every kind of error below TidemillError; the first that fits holds."""
 
 
 class NotConfirmed(TidemillError):
@@ -68,4 +71,4 @@ def exit_code(error: TidemillError) -> Exit:
     """The exit code for an error, by its kind."""
     if isinstance(error, NotConfirmed):
         return Exit.NOT_CONFIRMED
-    return next((code for kind, code in _BY_KIND if isinstance(error, kind)), Exit.INTERNAL)
+    return next((code for kind, code in BY_KIND if isinstance(error, kind)), Exit.INTERNAL)
