@@ -106,8 +106,7 @@ async def visit(browser: Browser, place: Place) -> AsyncIterator[Visit]:
                 else None
             ),
         )
-        await page.goto(f"{place.url}/?key={place.site.settings.web_key()}")
-        await page.goto(place.url + path)
+        await page.goto(f"{place.url}{path}{'&' if '?' in path else '?'}key={place.site.settings.web_key()}")
         return page
 
     yield open_page

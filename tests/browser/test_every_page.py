@@ -100,7 +100,7 @@ async def test_an_app_is_paused_and_the_run_says_so(place: Place, visit: Visit) 
     await page.get_by_role("button", name="Pause").click()
     await expect(page.get_by_text("same is paused.")).to_be_visible()
     await page.goto(f"{place.url}/runs/{run}")
-    await expect(page.get_by_text("waiting tasks are held back, because same is paused.")).to_be_visible()
+    await expect(page.get_by_text("nothing more is started, because same is paused.")).to_be_visible()
 
 
 async def test_the_start_page_follows_what_runs(place: Place, visit: Visit) -> None:

@@ -105,12 +105,13 @@ def worker_is_seen(place: Place) -> Condition:
 
 async def test_another_window_is_told_of_a_pause(place: Place, visit: Visit) -> None:
     run = await place.mill.start(items=2, steps=["only"], functions={"same": same}, use=["same"])
-    other = await visit(f"/runs/{run}")
+    other = await visit(f"/runs/{run}?state=waiting")
     await expect(other.locator("[data-live]")).to_have_text("live")
     await marked(other)
     page = await visit(f"/runs/{run}")
     await page.get_by_role("button", name="Pause").click()
     await expect(other.locator(".head .state")).to_have_text("‖paused")
+    assert "state=waiting" in str(await other.locator("#cancel").get_attribute("href"))
     assert await unbroken(other)
 
 
@@ -212,6 +213,11 @@ async def test_a_hundred_thousand_items_open_scroll_and_follow(place: Place, vis
     assert box is not None
     await strip.click(position={"x": 5, "y": box["height"] - 2})
     await expect(rows.filter(has_text="reel-099").first).to_be_visible()
+    await page.get_by_label("Name contains").fill("-0500")
+    await expect(grid).to_have_attribute("aria-rowcount", "101")
+    await expect(rows.first).to_contain_text("reel-050000")
+    await page.get_by_label("Name contains").fill("reel")
+    await expect(page.get_by_text("The first 5000 that match")).to_be_visible()
 
 
 async def test_a_cut_line_is_said_and_what_was_missed_is_caught_up(place: Place, visit: Visit) -> None:

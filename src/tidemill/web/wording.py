@@ -28,7 +28,7 @@ def span(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 10:
-        return f"{seconds:.2f} s"
+        return f"{round(seconds, 2):g} s"
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"

@@ -86,4 +86,4 @@ def holds(run: look.RunOverview) -> list[str]:
             reasons.setdefault(step.held_back, []).append(step.name)
     if run.paused:
         return ["The run is paused: what is in hand finishes, nothing more is started. “Resume” lets it go on."]
-    return [f"{', '.join(steps)}: waiting tasks are held back, because {reason}." for reason, steps in reasons.items()]
+    return [f"{', '.join(steps)}: nothing more is started, because {reason}." for reason, steps in reasons.items()]

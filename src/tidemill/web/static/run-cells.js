@@ -50,7 +50,7 @@ export class RunCells extends EventTarget {
 
   #hear(news) {
     if (news.reset && (news.run === undefined || news.run === this.run)) {
-      this.load().then(() => live.again(`run ${this.run}`));
+      this.#recover();
       return;
     }
     if (news.run !== this.run) return;
@@ -60,11 +60,19 @@ export class RunCells extends EventTarget {
     const changed = [];
     for (const [position, character] of news.cells) {
       const index = position - this.first;
-      if (!(this.codes[index] >= BASE)) return void this.load().then(() => live.again(`run ${this.run}`));
+      if (!(this.codes[index] >= BASE)) return void this.#recover();
       this.#set(index, character.charCodeAt(0));
       changed.push(index);
     }
     this.#tell(changed);
+  }
+
+  /** Take a new snapshot and follow from there; again and again until it is there. */
+  #recover() {
+    this.load().then(
+      () => live.again(`run ${this.run}`),
+      () => setTimeout(() => this.#recover(), 2000),
+    );
   }
 
   #set(index, code) {

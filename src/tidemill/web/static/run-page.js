@@ -71,7 +71,10 @@ if (grid) {
   customElements.whenDefined("status-grid").then(() => {
     grid.cells.addEventListener("overview", (event) => showOverview(event.detail));
   });
-  document.addEventListener("htmx:afterSwap", () => grid.cells && show());
+  document.addEventListener("htmx:afterSwap", () => {
+    if (grid.cells) show();
+    carryFilters(new URL(location.href));
+  });
 
   const form = document.querySelector("#filters");
   const apply = () => {

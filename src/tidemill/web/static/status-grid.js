@@ -81,8 +81,11 @@ class StatusGrid extends HTMLElement {
     this.filters = { state: state || null, step: Number.isInteger(step) ? step : null, search: search?.trim() || null };
     this.#found = null;
     this.tasks.filter(this.filters);
+    const turn = (this.#turn += 1);
     if (this.filters.search) {
+      this.#say("Searching…");
       const { positions, more } = await this.tasks.search();
+      if (turn !== this.#turn) return;
       this.#found = Uint32Array.from(positions, (position) => position - this.cells.first);
       this.#more = more;
     }
@@ -94,6 +97,7 @@ class StatusGrid extends HTMLElement {
 
   #found = null;
   #more = false;
+  #turn = 0;
 
   #refilter() {
     const { state, step, search } = this.filters ?? {};

@@ -55,6 +55,9 @@ export class TaskRows {
       // What the filter no longer holds (it changed meanwhile) is asked for without it.
       const lost = missing.find((position) => !this.#rows.has(position));
       if (lost !== undefined && !dense) this.#keep((await this.#ask({ from: lost, limit: PAGE })).tasks);
+    } catch {
+      // The site is away for a moment: what is in sight is asked for again.
+      await new Promise((resolve) => setTimeout(resolve, 2000));
     } finally {
       this.#busy = false;
     }
