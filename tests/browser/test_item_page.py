@@ -134,12 +134,16 @@ async def test_a_failed_item_says_so_at_the_top(place: Place, visit: Visit) -> N
     def torn(_: Json, __: Json) -> Json:
         raise ValueError("no audio stream <b>at all</b>")
 
-    run = await place.mill.start(items=1, steps=["listen"], functions={"torn": torn}, use=["torn"], tries=1)
+    odd = "a/b c?d#é"
+    run = await place.mill.start(items=1, steps=["listen"], functions={"torn": torn}, use=["torn"], prefix=odd, tries=1)
     await place.mill.work({"torn": torn}, until=place.mill.finished(run))
-    page = await visit("/items/item-0")
+    page = await visit(f"/runs/{run}")
+    await page.get_by_role("link", name=f"{odd}-0").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(f"{odd}-0")
     await expect(page.locator(".notice.bad")).to_contain_text("Failed at listen")
     await expect(page.locator(".notice.bad")).to_contain_text("no audio stream <b>at all</b>")
     await page.get_by_role("link", name="Retry…").click()
     await page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     await expect(page.get_by_text("1 task will be tried again.")).to_be_visible()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(f"{odd}-0")
     assert await place.mill.states(run) == {"waiting": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -60,7 +61,7 @@ async def pause(request: Request, name: str) -> RedirectResponse:
     """Start nothing more at this app."""
     async with site_of(request).database.begin() as session:
         await service.pause(session, name)
-    return redirect(str(request.url.path).removesuffix("/pause"), f"{name} is paused.")
+    return redirect(_address(name), f"{name} is paused.")
 
 
 @router.post("/apps/{name}/resume")
@@ -68,7 +69,7 @@ async def resume(request: Request, name: str) -> RedirectResponse:
     """Let it go on, and try it at once."""
     async with site_of(request).database.begin() as session:
         await service.resume(session, name)
-    return redirect(str(request.url.path).removesuffix("/resume"), f"{name} goes on.")
+    return redirect(_address(name), f"{name} goes on.")
 
 
 @router.post("/apps/{name}/refresh")
@@ -81,7 +82,11 @@ async def refresh(request: Request, name: str) -> RedirectResponse:
     async with site.database.begin() as session:
         new = await service.refresh(session, name, facts)
     said = f"{name} is now version {facts.version or 'unknown'}." if new else f"{name} says the same as before."
-    return redirect(str(request.url.path).removesuffix("/refresh"), said)
+    return redirect(_address(name), said)
+
+
+def _address(name: str) -> str:
+    return f"/apps/{quote(name, safe='')}"
 
 
 def with_down(app: Row) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
@@ -20,6 +22,7 @@ async def document(request: Request, sha256: str) -> HTMLResponse:
     async with site.database.begin() as session:
         body = await look.document(session, site.documents, sha256)
     place = mmif_view.Place(words(query, "view") or "", words(query, "type") or "", number(query, "page") or 1)
-    tree = mmif_view.tree(body, place)
+    # In a thread: a large document would hold up every other page.
+    tree = await asyncio.to_thread(mmif_view.tree, body, place)
     text, cut = ("", False) if tree else mmif_view.pretty(body)
     return render(request, "document.html", sha=sha256, size=len(body), tree=tree, place=place, text=text, cut=cut)

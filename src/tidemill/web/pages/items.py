@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -67,11 +69,12 @@ async def item(request: Request, name: str) -> HTMLResponse:
         sha=sha,
         size=len(body),
         lost=lost,
-        tree=mmif_view.tree(body) if body else None,
+        # In a thread: a large document would hold up every other page.
+        tree=await asyncio.to_thread(mmif_view.tree, body) if body else None,
         text=mmif_view.pretty(body, 20_000) if body else ("", False),
         place=mmif_view.Place(),
         run=run,
-        here=request.url.path,
+        here=_address(name),
     )
 
 
@@ -81,7 +84,11 @@ async def promote(request: Request, task: int, fence: int) -> RedirectResponse:
     back = words(await request.form(), "item")
     async with site_of(request).database.begin() as session:
         state = await redo.promote(session, task, fence)
-    return redirect(f"/items/{back}" if back else "/runs", f"The late result was applied; the task is now {state}.")
+    return redirect(_address(back) if back else "/runs", f"The late result was applied; the task is now {state}.")
+
+
+def _address(name: str) -> str:
+    return f"/items/{quote(name, safe='')}"
 
 
 def newest_document(view: look.ItemView, run: int | None = None) -> str | None:
