@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import text
 
-from tidemill.db.database import Database, Row, fetch
+from tidemill.db.database import Database, Row
 from tidemill.db.models import App, AppVersion, Batch, BatchItem, Item, Pipeline, PipelineVersion, Step
 from tidemill.executors.contract import Executor
 from tidemill.executors.python import PythonExecutor
@@ -142,8 +142,15 @@ class Mill:
 
     async def tasks(self, run: int) -> list[Row]:
         async with self.database.begin() as session:
-            params = {"run": run, "from": 0, "states": None, "step": None, "prefix": None, "limit": 100000}
-            return await fetch(session, "runs.window", params)
+            found = await session.execute(
+                text(
+                    "select t.id, t.position, i.name as item, t.step, t.state, t.tries, t.fence, t.reason, t.due_at, "
+                    "t.progress "
+                    "from task t join item i on i.id = t.item_id where t.run_id = :run order by t.position"
+                ),
+                {"run": run},
+            )
+            return [dict(row) for row in found.mappings()]
 
     async def states(self, run: int) -> dict[str, int]:
         return dict(Counter(task["state"] for task in await self.tasks(run)))

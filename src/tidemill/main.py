@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidemill.db import schema
+from tidemill.db.currency import is_current
 from tidemill.db.database import Database, Row
 from tidemill.db.embedded import EmbeddedServer
 from tidemill.executors.addresses import AddressPolicy
@@ -72,7 +72,9 @@ async def open_site(settings: Settings, *, migrate: bool = True) -> AsyncIterato
     async def address() -> str:
         return await server.ensure() if server else url
 
-    if migrate:
+    if migrate and not await asyncio.to_thread(is_current, url):
+        from tidemill.db import schema  # brings Alembic along, which most commands need not wait for
+
         await asyncio.to_thread(schema.migrate, url)
     database = Database(address)
     watch = asyncio.create_task(server.watch()) if server else None

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 from tests.factory import make_run
 
 from tidemill.db import schema
+from tidemill.db.currency import is_current
 from tidemill.db.database import Database
 from tidemill.db.models import Base
 
@@ -89,3 +90,12 @@ async def test_the_tables_refuse_what_cannot_be(database: Database) -> None:
                 await connection.execute(statement.encode())
             refused[what] = caught.value.diag.constraint_name
     assert refused == {what: constraint for what, (_, constraint) in IMPOSSIBLE.items()}
+
+
+def test_a_light_look_knows_whether_the_schema_is_the_newest(database_url: str) -> None:
+    assert is_current(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("update alembic_version set version_num = '0000'")
+        assert not is_current(database_url)
+        connection.execute("drop table alembic_version")
+    assert not is_current(database_url)

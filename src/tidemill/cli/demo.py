@@ -1,4 +1,4 @@
-"""`tidemill demo`: the archive example from nothing to each recording's MMIF; says what it does, and how long it takes."""
+"""`tidemill demo`: the archive example from nothing to each recording's MMIF, saying what it does and how long."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ max_connections = 100
 max_wal_size = 2GB
 checkpoint_timeout = 10min
 autovacuum = on
+autovacuum_naptime = 10s
 max_logical_replication_workers = 0
 jit = off
 timezone = 'UTC'

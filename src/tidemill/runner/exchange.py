@@ -20,6 +20,7 @@ from tidemill.runner.processes import Process
 WORK_CHANNEL = "tidemill_work"
 CHANGE_CHANNEL = "tidemill_change"
 
+_NOTIFY_CHANGE = b"select pg_notify('tidemill_change', '')"
 _NOTIFY = b"select pg_notify('tidemill_work', %(work)s), pg_notify('tidemill_change', '')"
 
 
@@ -83,6 +84,8 @@ class Exchange:
                 claimed = await connection.execute(_sql("tasks.claim"), params)
             if results:
                 await connection.execute(_NOTIFY, {"work": ""})
+            elif n > 0:  # what was just claimed shows on the pages at once
+                await connection.execute(_NOTIFY_CHANGE)
         return (
             await moved.fetchall() if moved else [],
             await claimed.fetchall() if claimed else [],

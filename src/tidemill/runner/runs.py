@@ -64,7 +64,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     make = source_maker([app for _, app, _ in steps], [version.details if version else {} for _, _, version in steps])
     total = 0
     async for entrants in _entrants(session, wish, batch.id, pipeline.id):
-        rows = [await _entrant(documents, row, make) for row in entrants]
+        rows = [await _entrant(documents, row, total + n, make) for n, row in enumerate(entrants)]
         await fetch(session, "runs.enter", {"run": run.id, "entrants": orjson.dumps(rows).decode()})
         total += len(rows)
     if not total:
@@ -155,14 +155,14 @@ async def _entrants(session: AsyncSession, wish: Start, batch: int, pipeline: in
         after = rows[-1]["position"]
 
 
-async def _entrant(documents: DocumentStore, row: Row, make: MakeSource) -> dict[str, Any]:
+async def _entrant(documents: DocumentStore, row: Row, position: int, make: MakeSource) -> dict[str, Any]:
     """An item as it enters. One of which no source document can be made fails by itself, not the whole run."""
     reason = None
     try:
         source = make(row)
     except InvalidInput as error:
         source, reason = _item_document(row), error.message
-    return (await documents.keep(source)).as_row() | {"position": row["position"], "item": row["id"], "reason": reason}
+    return (await documents.keep(source)).as_row() | {"position": position, "item": row["id"], "reason": reason}
 
 
 def source_maker(apps: Sequence[App], metadata: Sequence[Mapping[str, Any]]) -> MakeSource:

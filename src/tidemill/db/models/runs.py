@@ -107,7 +107,7 @@ class Worker(Base):
     hostname: Mapped[str]
     pid: Mapped[int] = mapped_column(Integer)
     process: Mapped[str] = mapped_column(server_default="")
-    """Names the process beyond doubt (boot, PID namespace, PID, start time), so that a neighbour can tell it is dead."""
+    """Names the process beyond doubt (see `runner/processes.py`), so that a neighbour can tell it is dead."""
     slots: Mapped[int] = mapped_column(Integer)
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     started_at: Mapped[Now]

@@ -197,23 +197,6 @@ from run r join batch b on b.id = r.batch_id join pipeline_version v on v.id = r
 join pipeline p on p.id = v.pipeline_id
 where r.id = %(run)s;
 
--- list: the runs, newest first, with how many of their tasks stand in each state.
-select r.id, r.state, r.paused, r.priority, r.total, r.created_at, r.finished_at, b.name as batch, p.name as pipeline,
-       v.number as pipeline_version, counts.*
-from run r join batch b on b.id = r.batch_id join pipeline_version v on v.id = r.pipeline_version_id
-join pipeline p on p.id = v.pipeline_id
-cross join lateral (
-    select count(*) filter (where state = 'waiting') as waiting,
-           count(*) filter (where state in ('running', 'submitted')) as in_hand,
-           count(*) filter (where state = 'done') as done,
-           count(*) filter (where state = 'failed') as failed,
-           count(*) filter (where state = 'cancelled') as cancelled
-    from task t where t.run_id = r.id
-) counts
-where (%(state)s::text is null or r.state = %(state)s)
-order by r.id desc
-limit %(limit)s offset %(offset)s;
-
 -- steps: the steps of a run with their apps, and why an app holds its tasks back.
 select s.position, s.name, s.parameters, a.name as app, a.kind, a.url, a.paused, a.circuit_failures, a.circuit_open_until,
        coalesce(a.circuit_open_until > now(), false) as circuit_open, a.circuit_reason, a.concurrency, v.version
@@ -223,45 +206,3 @@ where r.id = %(run)s order by s.position;
 
 -- counts: how many tasks of a run stand at which step in which state.
 select step, state, count(*) as tasks from task where run_id = %(run)s group by step, state order by step, state;
-
--- grid: where every task of a run stands, one character each (see domain.states.grid_code), in order of position.
-select string_agg(
-           chr(256 + step * 8 + case state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
-                                           when 'done' then 3 when 'failed' then 4 else 5 end), '' order by position) as cells,
-       min(position) as first
-from task where run_id = %(run)s;
-
--- window: a page of a run's tasks, filtered, in order of position.
-select t.id, t.position, i.name as item, t.step, t.state, t.tries, t.fence, t.reason, t.progress, t.due_at, t.started_at,
-       t.finished_at, extract(epoch from now() - t.started_at)::float8 as seconds
-from task t join item i on i.id = t.item_id
-where t.run_id = %(run)s and t.position >= %(from)s
-  and (%(states)s::text[] is null or t.state = any(%(states)s))
-  and (%(step)s::int is null or t.step = %(step)s)
-  and (%(prefix)s::text is null or i.name like %(prefix)s)
-order by t.position
-limit %(limit)s;
-
--- pace: steps finished in the last :seconds, per step, and the median seconds that one attempt took of late.
-select a.step, count(*) filter (where a.finished_at > now() - make_interval(secs => %(seconds)s)) as lately,
-       percentile_cont(0.5) within group (order by extract(epoch from a.finished_at - a.started_at))::float8 as median
-from (
-    select a.step, a.started_at, a.finished_at
-    from task t join attempt a on a.task_id = t.id
-    where t.run_id = %(run)s and a.outcome = 'done' and a.origin_task_id is null
-    order by a.finished_at desc limit 2000
-) a
-group by a.step;
-
--- medians: the median seconds of each app's latest attempts, over all runs: what an estimate is made from.
-select s.position as step, m.median, m.count
-from step s join app a on a.id = s.app_id
-cross join lateral (
-    select percentile_cont(0.5) within group (order by seconds)::float8 as median, count(*) as count
-    from (
-        select extract(epoch from t.finished_at - t.started_at) as seconds from attempt t
-        where t.app_version_id = a.version_id and t.outcome = 'done' and t.origin_task_id is null
-        limit 200
-    ) latest
-) m
-where s.pipeline_version_id = %(pipeline_version)s;

@@ -1,27 +1,29 @@
 -- Statements that move tasks. Sets go in as one JSON parameter and come out as rows.
 
 -- claim: hand out up to :n waiting tasks, of the highest runs first and the last steps first, within each app's limit.
-with lane as materialized (
+with hand as materialized (
+    select s.app_id, count(*) as tasks
+    from task t join run r on r.id = t.run_id
+    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
+    join app a on a.id = s.app_id and (a.concurrency is not null or a.circuit_failures >= %(threshold)s)
+    where t.state in ('running', 'submitted')
+    group by s.app_id
+),
+lane as materialized (
     select r.id as run_id, s.position as step, s.app_id, a.version_id, a.revision, s.parameters, r.steps,
            r.reuse and v.version <> '' as reuse,
            r.pipeline_version_id,
            row_number() over (order by r.priority desc, r.id, s.position desc) as rank,
            case
-               when a.circuit_failures >= %(threshold)s then 1 - hand.count
-               when a.concurrency is not null then a.concurrency - hand.count
+               when a.circuit_failures >= %(threshold)s then 1 - coalesce(hand.tasks, 0)
+               when a.concurrency is not null then a.concurrency - coalesce(hand.tasks, 0)
                else %(n)s
            end as room
     from run r
     join step s on s.pipeline_version_id = r.pipeline_version_id
     join app a on a.id = s.app_id
     join app_version v on v.id = a.version_id
-    left join lateral (
-        select count(*) as count
-        from task t join run tr on tr.id = t.run_id
-        join step ts on ts.pipeline_version_id = tr.pipeline_version_id and ts.position = t.step
-        where t.state in ('running', 'submitted') and ts.app_id = a.id
-          and (a.concurrency is not null or a.circuit_failures >= %(threshold)s)
-    ) hand on true
+    left join hand on hand.app_id = a.id
     where r.state = 'active' and not r.paused and not a.paused
       and (a.circuit_open_until is null or a.circuit_open_until <= now())
       and (a.kind = any(%(kinds)s) and (a.kind <> 'python' or a.url = any(%(functions)s)))
@@ -165,7 +167,7 @@ with mine as (
 held as materialized (
     select t.id, m.progress
     from mine m join task t on t.id = m.task and t.fence = m.fence
-    where t.worker_id = %(worker)s and t.state in ('running', 'submitted')
+    where t.worker_id = %(worker)s  -- which implies that it is in hand: see the CHECK; saying so misleads the planner
     order by t.id for no key update of t
 ),
 kept as (

@@ -71,7 +71,11 @@ class StatusGrid extends HTMLElement {
     this.viewport.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.grid.addEventListener("keydown", (event) => this.#pressed(event));
     this.grid.addEventListener("pointerdown", (event) => this.#pointed(event));
-    new ResizeObserver(() => this.draw()).observe(this);
+    new ResizeObserver(() => {
+      // The head stands above the scroll bar, if the rows have one.
+      header.style.paddingRight = `${this.viewport.offsetWidth - this.viewport.clientWidth}px`;
+      this.draw();
+    }).observe(this);
   }
 
   // ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────
