@@ -78,7 +78,7 @@ async def test_an_app_without_metadata_has_no_version_unless_it_is_given(databas
         await apps.register(session, settings, facts)
     async with database.begin() as session:
         rows = {row["name"]: row for row in await apps.listing(session)}
-    assert (rows["plain"]["version"], rows["tidy"]["version"]) == (None, "1.2")
+    assert (rows["plain"]["version"], rows["tidy"]["version"]) == ("", "1.2")
     assert rows["tidy"]["protocol"] == "json"
 
 
