@@ -16,8 +16,10 @@ import pytest
 from psycopg import sql as compose
 from tests.conftest import TEMPLATE, _with_database
 
-from tidemill.db.database import GENERIC_PLANS
 from tidemill.db.queries import sql
+
+PLANS = "-c plan_cache_mode=force_generic_plan -c timezone=UTC -c jit=off"
+"""As the workers' connections have them, without the ban on sequential scans: the indexes must win by themselves."""
 
 LARGE = {"task", "attempt", "document", "change", "item", "batch_item"}
 RUNS, ITEMS, WAITING, IN_HAND = 20, 5000, 2000, 200
@@ -106,7 +108,7 @@ def filled(server: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(_with_database(server, name), autocommit=True) as connection:
         connection.execute(_FILL.encode())
         connection.execute(b"vacuum analyze")
-    with psycopg.connect(_with_database(server, name), options=GENERIC_PLANS) as connection:
+    with psycopg.connect(_with_database(server, name), options=PLANS) as connection:
         yield connection
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)".encode())

@@ -40,7 +40,8 @@ stirred as (
 )
 select count(*) filter (where a.outcome = 'done') as done,
        extract(epoch from now() - span.since)::float8 as seconds
-from span left join stirred on true left join attempt a on a.task_id = stirred.task_id and a.finished_at >= span.since
+from span
+left join attempt a on a.task_id = any(array(select task_id from stirred)) and a.finished_at >= span.since
 group by span.since;
 
 -- medians: the median seconds of an attempt of each step's app, from tasks spread over its latest runs and just moved.
@@ -66,15 +67,18 @@ spread as (
     where ends.low is not null
 ),
 newest as (
-    select distinct c.task_id from (select run_id, task_id from change order by xid desc, id desc limit 1000) c
+    select distinct c.task_id from (select run_id, task_id from change order by xid desc, id desc limit 500) c
     where c.run_id in (select id from latest) and c.task_id is not null
 ),
-tried as (
+tried as materialized (
+    -- one array, so that attempts are gone through once at the most, even by a plan made when there were none
     select s.app_id, extract(epoch from a.finished_at - a.started_at)::float8 as seconds
-    from (select task_id from spread union select task_id from newest) x
-    join attempt a on a.task_id = x.task_id and a.outcome = 'done' and a.origin_task_id is null
-    join task t on t.id = a.task_id join latest l on l.id = t.run_id
+    from attempt a
+    join task t on t.id = a.task_id
+    join latest l on l.id = t.run_id
     join step s on s.pipeline_version_id = l.pipeline_version_id and s.position = a.step
+    where a.task_id = any(array(select task_id from spread union select task_id from newest))
+      and a.outcome = 'done' and a.origin_task_id is null
 )
 select w.position as step, (select percentile_cont(0.5) within group (order by seconds)::float8 from tried
                             where tried.app_id = w.app_id) as median
