@@ -176,7 +176,7 @@ async def test_collecting_twice_gives_the_same(engine: Engine) -> None:
 async def test_cancelling_finished_or_unknown_work_is_no_error(engine: Engine) -> None:
     work = engine.work()
     answer = await engine.submit(work)
-    unknown: dict[str, Any] = {"job": "99", "status_url": f"{engine.app.url}status/99", "expires": 2e9}
+    unknown: dict[str, Any] = {"job": "99", "status_url": f"{engine.app.url}status/99"}
     if isinstance(answer, Submitted):
         await engine.finished(work, answer.handle)
         await engine.executor.cancel(work, answer.handle)
@@ -198,7 +198,7 @@ async def test_cancelled_work_does_not_end_well(engine: Engine) -> None:
 async def test_work_that_the_engine_forgot_is_finished_and_failed(engine: Engine) -> None:
     if not engine.submits:
         pytest.skip("finishes within submit")
-    handle = {"job": "99", "status_url": f"{engine.app.url}status/99", "expires": 2e9}
+    handle = {"job": "99", "status_url": f"{engine.app.url}status/99"}
     assert await engine.executor.poll(engine.work(), handle) is None
     outcome = await engine.executor.collect(engine.work(), handle)
     assert isinstance(outcome, Failed)

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from tests.apps import ScriptedApp
 from tests.faults.app_site import AppMill
 from tests.faults.audit import audit
@@ -186,6 +187,22 @@ async def test_a_worker_that_is_stopped_hands_submitted_work_on(mill: AppMill) -
             await mill.until(mill.finished(run))
         assert len(app.calls) == 1
     assert await audit(mill.database, mill.documents, run) == {"done": 1}
+
+
+async def test_submitted_work_is_held_to_its_deadline_and_stopped_whoever_follows_it(mill: AppMill) -> None:
+    with ScriptedApp("async:polls=1000000", name="endless") as app:
+        run = await mill.start_apps([app], prefix="endless", deadline=2.0, tries=1)
+        async with mill.calling() as worker:
+            await mill.until(lambda: _all(mill, run, "submitted"))
+            worker.abandon()
+        async with mill.database.begin() as session:  # as if it had been submitted long ago
+            await session.execute(text("update task set started_at = started_at - interval '1 hour'"))
+        async with mill.calling():
+            await mill.until(mill.finished(run))
+        assert app.cancelled == ["1"]
+    assert await audit(mill.database, mill.documents, run) == {"failed": 1}
+    (failed,) = await mill.tasks(run)
+    assert "deadline of 2 s" in failed["reason"]
 
 
 async def test_a_worker_adopts_only_what_its_engines_can_run(mill: AppMill) -> None:

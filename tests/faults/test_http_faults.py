@@ -259,20 +259,6 @@ async def test_an_asynchronous_app_that_is_away_for_a_while_is_asked_again(app: 
     assert isinstance(await executor.collect(job, answer.handle), Done)
 
 
-async def test_an_asynchronous_app_is_held_to_its_deadline_and_stopped(app: ScriptedApp) -> None:
-    app.script("async:polls=1000000")
-    executor, job = HttpExecutor(), work(app, deadline=0.2)
-    answer = await executor.submit(job, lambda _: None)
-    assert isinstance(answer, Submitted)
-    async with asyncio.timeout(10):
-        while await executor.poll(job, answer.handle) is not None:
-            await asyncio.sleep(0.02)
-    outcome = await executor.collect(job, answer.handle)
-    assert isinstance(outcome, Failed)
-    assert outcome.timed_out
-    assert app.cancelled == ["1"]
-
-
 async def test_a_status_url_on_another_host_is_refused(app: ScriptedApp) -> None:
     with ScriptedApp() as other:
         outcome = await failed(app, f"async:status_on={other.url.rstrip('/')}")

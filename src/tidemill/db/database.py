@@ -28,8 +28,8 @@ SESSION = (
 """Without the keepalives the server would hold the locks of a machine that lost its power for two hours."""
 
 HOT_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c timezone=UTC -c jit=off"
-"""The hot statements are planned once per connection: with sets as one parameter a custom plan is never better. They find
-every row by key; without the second setting a plan that was made while a table was small would go on reading all of it."""
+"""The hot statements are planned once per connection: with sets as one parameter a custom plan is never better. They
+find rows by key; without the second setting a plan made while a table was small would go on reading all of it."""
 
 
 class Database:

@@ -129,7 +129,7 @@ class Attempts:
     async def _follow(self, held: Held, work: Work, executor: Executor) -> Outcome:
         """Poll submitted work to its end, or to the app's deadline."""
         assert held.handle is not None
-        ends = time.monotonic() + work.app.deadline
+        ends = time.monotonic() + work.app.deadline - held.task.get("passed", 0.0)
         missed = 0
         while time.monotonic() < ends:
             try:

@@ -212,6 +212,7 @@ taken as (
     returning t.*
 )
 select t.id, t.fence, t.item_id, t.step, t.tries, encode(t.document, 'hex') as input, t.started_at::text as started_at,
+       extract(epoch from now() - t.started_at)::float8 as passed,
        s.app_id, a.version_id, a.revision, r.pipeline_version_id, d.body, d.location, t.handle,
        null as earlier_output, null as earlier_task, null as earlier_fence
 from taken t
