@@ -147,3 +147,23 @@ def test_a_parameter_without_a_default_must_be_given() -> None:
 
 def test_an_app_that_says_nothing_takes_anything() -> None:
     assert check_parameters("plain", {}, {"any": [1, {"b": 2}]}) == {"any": [1, {"b": 2}]}
+
+
+def test_a_frame_of_another_label_does_not_meet_the_need() -> None:
+    video = {"@type": "http://clams.ai/vocabulary/type/VideoDocument/v2", "required": True}
+
+    def frames(label: str) -> dict[str, object]:
+        return {"@type": "http://clams.ai/vocabulary/type/TimeFrame/v6", "properties": {"label": label}}
+
+    tone = {"name": "tone", "input": [video], "output": [frames("tone")]}
+    bars = {"name": "bars", "input": [video], "output": [frames("bars")]}
+    slate = {
+        "name": "slate",
+        "input": [video, frames("bars")],
+        "output": ["http://clams.ai/vocabulary/type/TextDocument/v2"],
+    }
+    anything = {"name": "any", "input": [video, frames("*")], "output": []}
+    check_chain([("b", "bars", bars), ("s", "slate", slate)])
+    check_chain([("t", "tone", tone), ("a", "any", anything)])
+    with pytest.raises(PipelineMismatch, match="needs TimeFrame bars, but no earlier step writes it"):
+        check_chain([("t", "tone", tone), ("s", "slate", slate)])

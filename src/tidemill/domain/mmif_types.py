@@ -13,6 +13,7 @@ loosely by every app (with a warning), so here too. Seven linguistic types also 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,13 +55,21 @@ class MmifType:
     """`v2`, or empty where the URI has none."""
     dialect: Dialect
     uri: str
+    labels: frozenset[str] = frozenset()
+    """Of an app's metadata: the labels that it asks for or promises (`bars`); empty where it does not say."""
 
     @property
     def is_document(self) -> bool:
         return self.name in DOCUMENT_NAMES or self.name == "Document"
 
     def __str__(self) -> str:
-        return self.name if self.dialect is not Dialect.OLD else f"{self.name} (old dialect)"
+        labelled = f"{self.name} {' or '.join(sorted(self.labels))}" if self.labels else self.name
+        return labelled if self.dialect is not Dialect.OLD else f"{labelled} (old dialect)"
+
+    def hidden_from(self, reader: MmifType) -> bool:
+        """Whether a reader that asks for this very thing cannot see it, since it knows the old dialect alone."""
+        same = self.name == reader.name and _agree(self.labels, reader.labels)
+        return same and reader.dialect is Dialect.OLD and self.dialect is Dialect.NEW
 
 
 def parse_type(uri: str) -> MmifType:
@@ -90,7 +99,14 @@ def readable(offered: MmifType, wanted: MmifType) -> bool:
     """
     if offered.name != wanted.name and not (wanted.name == "Document" and offered.is_document):
         return False
+    if not _agree(offered.labels, wanted.labels):
+        return False
     return not (wanted.dialect is Dialect.OLD and offered.dialect is Dialect.NEW)
+
+
+def _agree(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Labels agree unless both sides name theirs and have none in common; `*` stands for any."""
+    return not one or not other or "*" in one | other or bool(one & other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,7 @@ def inputs_of(metadata: Mapping[str, Any]) -> list[Need]:
     needs = []
     for entry in _entries(metadata, "input"):
         group = entry if isinstance(entry, list) else [entry]
-        types = tuple(parse_type(uri) for uri in _type_uris(group))
+        types = tuple(_types(group))
         required = all(not isinstance(one, Mapping) or one.get("required") is not False for one in group)
         if types:
             needs.append(Need(types, required))
@@ -126,7 +142,7 @@ def inputs_of(metadata: Mapping[str, Any]) -> list[Need]:
 
 def outputs_of(metadata: Mapping[str, Any]) -> list[MmifType]:
     """What a CLAMS app says that it puts out, from its metadata."""
-    return [parse_type(uri) for uri in _type_uris(_entries(metadata, "output"))]
+    return list(_types(_entries(metadata, "output")))
 
 
 def dialect_for(apps_metadata: Sequence[Mapping[str, Any]]) -> Dialect:
@@ -162,8 +178,7 @@ def _refuse_unreadable(reader: str, need: Need, written: list[tuple[str, MmifTyp
     fit.
     """
     offered = [type_ for _, type_ in written]
-    names = {want.name for want in need.alternatives}
-    writers = [(writer, type_) for writer, type_ in written if type_.name in names]
+    writers = [(writer, type_) for writer, type_ in written if any(map(type_.hidden_from, need.alternatives))]
     met = need.met_by(offered) or any(want.is_document for want in need.alternatives)
     if met or not writers or not need.required:
         return
@@ -180,8 +195,18 @@ def _entries(metadata: Mapping[str, Any], key: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _type_uris(entries: Iterable[Any]) -> Iterator[str]:
+def _types(entries: Iterable[Any]) -> Iterator[MmifType]:
+    """The types of an app's `input` or `output`, with the labels in their properties (formerly `frameType`)."""
     for entry in entries:
         uri = entry.get("@type") if isinstance(entry, Mapping) else entry
         if isinstance(uri, str) and uri:
-            yield uri
+            properties = entry.get("properties") if isinstance(entry, Mapping) else None
+            yield dataclasses.replace(parse_type(uri), labels=_labels(properties))
+
+
+def _labels(properties: Any) -> frozenset[str]:
+    if not isinstance(properties, Mapping):
+        return frozenset()
+    said = [properties[key] for key in ("label", "frameType", "labelset") if key in properties]
+    flat = [one for value in said for one in (value if isinstance(value, list) else [value])]
+    return frozenset(one for one in flat if isinstance(one, str) and one)

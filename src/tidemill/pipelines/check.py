@@ -113,8 +113,8 @@ def _lack(chain: _Chain, position: int, need: Need) -> str:
 
 
 def _unreadable(chain: _Chain, need: Need) -> tuple[str, MmifType] | None:
-    names = {want.name for want in need.alternatives}
-    return next(((step, type_) for step, type_ in chain.offered if type_.name in names), None)
+    hidden = (found for found in chain.offered if any(map(found[1].hidden_from, need.alternatives)))
+    return next(hidden, None)
 
 
 def _wants_document(need: Need) -> bool:
