@@ -69,7 +69,8 @@ async def _demo(folder: Path, port: int, stay: bool) -> Exit:
         with _stage("The pages"):
             address = await house.enter_async_context(_pages(site, port))
         tell(f"\nWatch it live:  {address}\n")
-        run = await _work(site)
+        await house.enter_async_context(_worker(site))
+        run = await _run(site)
         exit_code = await _tell_results(site, run, truth)
         tell(f"\nLook at it:  {address}")
         if stay:
@@ -156,20 +157,26 @@ async def _pages(site: Site, port: int) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{bound}/?key={site.settings.web_key()}"
 
 
-async def _work(site: Site) -> int:
-    """Start the run, work on it, and show it, until it is over; its number."""
+@asynccontextmanager
+async def _worker(site: Site) -> AsyncIterator[None]:
+    """A worker, as long as the demo is up: what is retried on the pages is done, too."""
+    worker = site.worker()
+    job = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await job
+
+
+async def _run(site: Site) -> int:
+    """Start the run and show it until it is over; its number."""
     from tidemill.cli.watching import follow
     from tidemill.runner import runs
 
     async with site.database.begin() as session:
         run = await runs.start(session, site.documents, runs.Start(BATCH, PIPELINE))
-    worker = site.worker()
-    job = asyncio.create_task(worker.run())
-    try:
-        await follow(site.database, run, json=False, stopped=asyncio.Event())
-    finally:
-        worker.stop()
-        await job
+    await follow(site.database, run, json=False, stopped=asyncio.Event())
     return run
 
 

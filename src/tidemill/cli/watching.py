@@ -27,6 +27,9 @@ LINE_SECONDS = 2.0
 
 SHOWN_FAILURES = 20
 
+SELDOM = ("submitted", "cancelled")
+"""States that have a column only where a task is in them, so that the table fits 80 columns."""
+
 
 class Face(Protocol):
     """How progress is shown."""
@@ -163,11 +166,12 @@ def _title(run: RunOverview) -> Text:
 
 def _drawn(run: RunOverview) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("step")
-    for state in run.totals:
+    table.add_column("step", no_wrap=True)
+    states = [state for state in run.totals if run.totals[state] or state not in SELDOM]
+    for state in states:
         table.add_column(f"{SIGNS[state]} {state}", justify="right", style=COLOURS[state])
     for step in run.steps:
-        numbers = (f"{step.counts[state]:,}" if step.counts[state] else "·" for state in run.totals)
+        numbers = (f"{step.counts[state]:,}" if step.counts[state] else "·" for state in states)
         table.add_row(f"{step.position + 1} {escape(step.name)}", *numbers)
     return table
 
