@@ -11,6 +11,7 @@ from sqlalchemy import text
 from tests.site import Mill
 
 from tidemill.db.database import Database
+from tidemill.errors import InvalidInput
 from tidemill.runner import redo, runs
 from tidemill.storage.documents import DocumentStore
 
@@ -302,3 +303,14 @@ async def test_a_result_that_the_database_refuses_fails_alone(mill: Mill) -> Non
     assert await mill.states(run) == {"done": 4, "failed": 1}
     (failed,) = [task for task in await mill.tasks(run) if task["state"] == "failed"]
     assert "could not be recorded" in failed["reason"] or "with a NUL" in failed["reason"]
+
+
+async def test_a_run_does_not_start_when_an_app_no_longer_takes_a_steps_parameter(mill: Mill) -> None:
+    run = await mill.start(items=1, steps=["a"], functions={"f": dict}, use=["f"])
+    async with mill.database.begin() as session:
+        details = '{"name": "f", "parameters": [{"name": "nam", "type": "string", "description": ""}]}'
+        await session.execute(text("update app_version set metadata = cast(:d as jsonb)"), {"d": details})
+    with pytest.raises(InvalidInput, match=r"Step 'a'.*'name'"):
+        await mill.again(run)
+    async with mill.database.begin() as session:
+        assert (await session.execute(text("select count(*) from run"))).scalar() == 1

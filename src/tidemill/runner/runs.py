@@ -15,7 +15,7 @@ from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.db.models import App, AppVersion, Batch, Pipeline, Run, Step
 from tidemill.domain.mmif import Dialect, Media, dialect_for, source_document
 from tidemill.errors import Conflict, InvalidInput, NotFound
-from tidemill.pipelines.check import check_chain
+from tidemill.pipelines.check import check_chain, check_parameters
 from tidemill.storage.documents import DocumentStore
 
 CHUNK = 5000
@@ -40,7 +40,8 @@ class Start:
 async def start(session: AsyncSession, documents: DocumentStore, wish: Start) -> int:
     """Start a batch through the newest version of a pipeline; the run's id. All items enter, or none.
 
-    Raises NotFound, PipelineMismatch (the chain's apps do not fit), Conflict (nothing to do).
+    Raises NotFound, PipelineMismatch (the chain's apps do not fit), InvalidInput (an app no longer takes a parameter),
+    Conflict (nothing to do).
     """
     batch = await session.scalar(select(Batch).where(Batch.name == wish.batch))
     if batch is None:
@@ -49,8 +50,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     if pipeline is None or pipeline.version_id is None:
         raise NotFound(f"There is no pipeline named {wish.pipeline!r}.", hint="`tidemill export` shows them.")
     steps = await chain(session, pipeline.version_id)
-    demand_versions([app for _, app, _ in steps])
-    check_chain([(step.name, app.name, version.details if version else None) for step, app, version in steps])
+    _check(steps)
     run = Run(
         batch_id=batch.id,
         pipeline_version_id=pipeline.version_id,
@@ -73,6 +73,14 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     await session.execute(text("analyze task")) if total >= 10 * CHUNK else None
     await announce(session)
     return run.id
+
+
+def _check(steps: Sequence[tuple[Step, App, AppVersion | None]]) -> None:
+    """Whether the chain holds with the apps as they are now; they may have changed since the pipeline was defined."""
+    demand_versions([app for _, app, _ in steps])
+    check_chain([(step.name, app.name, version.details if version else None) for step, app, version in steps])
+    for step, _, version in steps:
+        check_parameters(step.name, version.details if version else None, step.parameters)
 
 
 def demand_versions(apps: Sequence[App]) -> None:
