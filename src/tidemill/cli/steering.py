@@ -160,7 +160,7 @@ def _show(preview: Preview, start: str) -> None:
     if preview.busy:
         say(f"Left alone: {count(preview.busy, 'task')} being worked on.")
     if preview.not_reached:
-        say(f"Left alone: {count(preview.not_reached, 'task')} that have not come to that step yet.")
+        say(f"Left alone, since they have not come to that step: {count(preview.not_reached, 'task')}.")
 
 
 async def _filter(
