@@ -59,6 +59,8 @@ class Outcome(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
+    SKIPPED = "skipped"
+    """The step said that it does not apply to this item; the item goes on as it came."""
     LOST = "lost"
     """The worker's lease ran out and nothing has come back yet."""
     LATE = "late"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Integer, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -39,6 +40,10 @@ class App(Base):
     tries: Mapped[int] = mapped_column(SmallInteger, server_default="3")
     backoff: Mapped[float] = mapped_column(server_default="5")
     """Seconds before the second try; doubled for each further one, with jitter."""
+    options: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """What only its engine understands: a command with its environment and limits, the two ends of a transfer."""
+    quiet: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    """Hours in which no attempt is begun: `[{"days": [1..7], "from": "22:00", "to": "06:00", "zone": "UTC"}]`."""
     paused: Mapped[bool] = mapped_column(server_default=text("false"))
     circuit_failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """How often in a row the app was found to be down."""

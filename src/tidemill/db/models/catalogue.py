@@ -67,17 +67,23 @@ class Project(Base):
 
 
 class Item(Base):
-    """The unit of processing. `revision` counts its changes."""
+    """The unit of processing: a record that people, steps and imports may edit at the same time.
+
+    Triggers (`db/triggers.sql`) raise `revision` and write a change with every edit, whoever makes it and however.
+    """
 
     __tablename__ = "item"
     __table_args__ = (
         Index("item_name_prefix_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
         Index("item_status_idx", "status", "id"),
+        Index("item_metadata_idx", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
     )
 
     id: Mapped[Key]
     name: Mapped[str] = mapped_column(unique=True)
     status: Mapped[str] = mapped_column(server_default="good")
+    status_reason: Mapped[str] = mapped_column(server_default="")
+    """Why it has this status, where a step or a person said so."""
     details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
     revision: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[Now]
@@ -100,3 +106,28 @@ class ItemFile(Base):
 
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), primary_key=True)
     file_id: Mapped[int] = mapped_column(ForeignKey("file.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class PastStep(Base):
+    """A step that another system did before the item came here: the beginning of the item's process."""
+
+    __tablename__ = "past_step"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """The entry as the other system had it."""
+    finished_at: Mapped[dt.datetime | None]
+
+
+class Import(Base):
+    """Another system whose records are taken over, and how far its change feed has been read."""
+
+    __tablename__ = "import"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """Its address without secrets."""
+    seq: Mapped[str] = mapped_column(server_default="")
+    records: Mapped[int] = mapped_column(server_default="0")
+    updated_at: Mapped[Now]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from sqlalchemy import (
     REAL,
@@ -76,10 +77,63 @@ class Run(Base):
     """Higher goes first."""
     reuse: Mapped[bool] = mapped_column(server_default=text("true"))
     """Whether the output of an earlier attempt with the same input, app version and parameters is taken."""
+    quiet: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    """Hours in which no attempt of this run is begun; as in `App.quiet`."""
     steps: Mapped[int] = mapped_column(SmallInteger)
     total: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[Now]
     finished_at: Mapped[dt.datetime | None]
+
+
+class Watch(Base):
+    """What makes a run a watching one: every item that matches its condition enters, whenever it comes.
+
+    Its batch, which has the same name, holds the items that have entered.
+    """
+
+    __tablename__ = "watch"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    condition: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """See `domain/conditions.py`."""
+    seen: Mapped[str | None]
+    """The database snapshot (`pg_current_snapshot()`) up to which changes were looked at; NULL: look at all items."""
+    swept_at: Mapped[dt.datetime | None]
+    """When all items were last looked at."""
+
+
+class Tally(Base):
+    """How many tasks of a run stand at a step in a state: rows to be added up, written by a trigger with every move."""
+
+    __tablename__ = "tally"
+    __table_args__ = (
+        Index("tally_run_id_idx", "run_id"),
+        {"postgresql_with": {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_cost_delay": "0"}},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(cache=200), primary_key=True)
+    run_id: Mapped[int]
+    step: Mapped[int] = mapped_column(SmallInteger)
+    state: Mapped[str]
+    tasks: Mapped[int]
+
+
+class Schedule(Base):
+    """A run or a sync that is started by the clock. The database's clock, in the schedule's time zone."""
+
+    __tablename__ = "schedule"
+
+    id: Mapped[Key]
+    name: Mapped[str] = mapped_column(unique=True)
+    cron: Mapped[str]
+    zone: Mapped[str] = mapped_column(server_default="UTC")
+    action: Mapped[Json]
+    """`{"start": {"batch", "pipeline", …}}` or `{"sync": source}`."""
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    next_at: Mapped[dt.datetime | None] = mapped_column(index=True)
+    last_at: Mapped[dt.datetime | None]
+    last_result: Mapped[str] = mapped_column(server_default="")
 
 
 class Document(Base):
@@ -110,6 +164,8 @@ class Worker(Base):
     """Names the process beyond doubt (see `runner/processes.py`), so that a neighbour can tell it is dead."""
     slots: Mapped[int] = mapped_column(Integer)
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    token_id: Mapped[int | None] = mapped_column(ForeignKey("token.id", ondelete="SET NULL"))
+    """The token of a worker that has no database and works over HTTP."""
     started_at: Mapped[Now]
     seen_at: Mapped[Now]
     stopped_at: Mapped[dt.datetime | None]
@@ -124,14 +180,16 @@ class Task(Base):
     __tablename__ = "task"
     __table_args__ = (
         UniqueConstraint("run_id", "position"),
+        UniqueConstraint("item_id", "run_id"),
+        CheckConstraint("not held or state = 'waiting'", name="held"),
         CheckConstraint(one_of("state", TaskState), name="state"),
         CheckConstraint(f"(finished_at is not null) = ({_final})", name="finished"),
         CheckConstraint(f"(lease_until is not null) = ({_in_hand})", name="lease"),
         CheckConstraint(f"(worker_id is not null) = ({_in_hand})", name="worker"),
         CheckConstraint("handle is null or state = 'submitted'", name="handle"),
-        Index("task_waiting_idx", "run_id", "step", "due_at", "id", postgresql_where=text("state = 'waiting'")),
+        Index("task_waiting_idx", "run_id", "step", "held", "due_at", "id", postgresql_where=text("state = 'waiting'")),
         Index("task_in_hand_idx", "run_id", "step", postgresql_where=text(_in_hand)),
-        Index("task_item_id_idx", "item_id"),
+        Index("task_ended_idx", "run_id", "step", "state", "id", postgresql_where=text(_final)),
         {"postgresql_with": HOT},
     )
 
@@ -144,9 +202,15 @@ class Task(Base):
     fence: Mapped[int] = mapped_column(Integer, server_default="0")
     tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     """Tries used up at the step at the cursor."""
+    entered_step: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """The step that it began at: not the first where another system has done some (see `PastStep`)."""
+    held: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Waits although it is due; `reason` says why (its item no longer matches, a person holds it back)."""
     fresh: Mapped[bool] = mapped_column(server_default=text("false"))
     """Set by a re-run: earlier outputs are not used again."""
     document: Mapped[bytes] = mapped_column(LargeBinary)
+    revision: Mapped[int | None]
+    """The item's revision that `document` tells of, where it is a record document; it is renewed when that is old."""
     due_at: Mapped[Now]
     started_at: Mapped[dt.datetime | None]
     lease_until: Mapped[dt.datetime | None]
@@ -169,8 +233,17 @@ class Attempt(Base):
             "attempt_reuse_idx",
             "input",
             "app_version_id",
-            postgresql_where=text("outcome = 'done' and origin_task_id is null"),
+            postgresql_where=text("outcome = 'done' and origin_task_id is null and inputs is null"),
         ),
+        Index(
+            "attempt_inputs_idx",
+            "inputs",
+            postgresql_using="gin",
+            postgresql_ops={"inputs": "jsonb_path_ops"},
+            postgresql_where=text("inputs is not null"),
+        ),
+        Index("attempt_finished_at_idx", "finished_at", postgresql_using="brin"),
+        Index("attempt_app_version_id_idx", "app_version_id", postgresql_where=text("superseded_at is null")),
     )
 
     task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"), primary_key=True)
@@ -186,6 +259,10 @@ class Attempt(Base):
     output: Mapped[bytes | None] = mapped_column(LargeBinary)
     error: Mapped[str | None]
     log: Mapped[str] = mapped_column(server_default="")
+    files: Mapped[list[Any] | None]
+    """The files that it put out: `[{"name", "size", "sha256", "url"}]`."""
+    inputs: Mapped[list[Any] | None]
+    """The side inputs that it used (calibration, templates): `[{"name", "url", "size", "sha256"}]`."""
     app_said: Mapped[str] = mapped_column(server_default="")
     """The version that the app reported in its answer, where it did."""
     origin_task_id: Mapped[int | None]
@@ -194,19 +271,44 @@ class Attempt(Base):
     superseded_at: Mapped[dt.datetime | None]
 
 
+class LiveLog(Base):
+    """The newest lines of an attempt in hand, for whoever looks on. Gone when it ends: it keeps its own log."""
+
+    __tablename__ = "live_log"
+    __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012
+
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    log: Mapped[str] = mapped_column(server_default="")
+    updated_at: Mapped[Now]
+
+
 class Change(Base):
     """One entry of the change feed. Its position is (xid, id): see `feed/`."""
 
     __tablename__ = "change"
+    __table_args__ = (Index("change_item_idx", "item_id", "xid", "id", postgresql_where=text("item_id is not null")),)
 
     xid: Mapped[int] = mapped_column(Xid8, primary_key=True, server_default=func.pg_current_xact_id())
     id: Mapped[int] = mapped_column(BigInteger, Identity(cache=200), primary_key=True)
     kind: Mapped[str]
-    """`task`, `run`, `app`, `item`."""
+    """`task`, `run`, `app`, `item`, `project`."""
     run_id: Mapped[int | None]
     task_id: Mapped[int | None]
     item_id: Mapped[int | None]
+    project_id: Mapped[int | None]
     position: Mapped[int | None] = mapped_column(Integer)
     step: Mapped[int | None] = mapped_column(SmallInteger)
     state: Mapped[str | None]
     at: Mapped[Now]
+
+
+class Consumer(Base):
+    """A reader of the change feed whose position the server keeps."""
+
+    __tablename__ = "consumer"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[str]
+    """Everything up to here has been dealt with."""
+    updated_at: Mapped[Now]

@@ -53,13 +53,10 @@ select id from item where name in (select value from json_array_elements_text(%(
 
 -- set_status: give items a status; how many had another.
 with changed as (
-    update item i set status = %(status)s, revision = revision + 1, updated_at = now()
+    update item i set status = %(status)s, status_reason = ''
     from (select distinct value as name from json_array_elements_text(%(names)s::json)) n
     where i.name = n.name and i.status <> %(status)s
     returning i.id
-),
-noted as (
-    insert into change (kind, item_id, state) select 'item', id, %(status)s from changed
 )
 select count(*) as items from changed;
 
@@ -73,13 +70,10 @@ upserted as (
     select name, coalesce(status, 'good'), coalesce(metadata, '{}') from given order by name
     on conflict (name) do update
     set status = coalesce((select g.status from given g where g.name = excluded.name), i.status),
-        metadata = i.metadata || excluded.metadata, revision = i.revision + 1, updated_at = now()
+        metadata = i.metadata || excluded.metadata
     where i.metadata is distinct from i.metadata || excluded.metadata
        or i.status is distinct from coalesce((select g.status from given g where g.name = excluded.name), i.status)
     returning i.id, i.status, i.revision = 1 as created
-),
-noted as (
-    insert into change (kind, item_id, state) select 'item', id, status from upserted
 )
 select count(*) filter (where created) as created, count(*) filter (where not created) as changed from upserted;
 
@@ -150,10 +144,7 @@ select count(*) filter (where created) as created, count(*) filter (where not cr
 with made as (
     insert into item (name) select distinct item from seen where item is not null order by item
     on conflict (name) do nothing
-    returning id, status
-),
-noted as (
-    insert into change (kind, item_id, state) select 'item', id, status from made
+    returning id
 )
 select count(*) as items from made;
 

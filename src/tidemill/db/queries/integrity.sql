@@ -8,7 +8,7 @@ order by t.id limit 100;
 
 -- applied_twice: steps of which two results stand at once.
 select 'task ' || task_id || ' holds ' || count(*) || ' results of step ' || step + 1 || ' at once' as problem
-from attempt where outcome = 'done' and superseded_at is null
+from attempt where outcome in ('done', 'skipped') and superseded_at is null
 group by task_id, step having count(*) > 1
 order by task_id, step limit 100;
 
@@ -16,16 +16,18 @@ order by task_id, step limit 100;
 select 'task ' || t.id || ' stands at step ' || t.step + 1 || ' (' || t.state || ') with ' || count(a.task_id)
        || ' results behind it' as problem
 from task t
-left join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
-group by t.id, t.step, t.state having count(a.task_id) <> t.step + (t.state = 'done')::int
+left join attempt a on a.task_id = t.id and a.outcome in ('done', 'skipped') and a.superseded_at is null
+group by t.id, t.step, t.state, t.entered_step
+having count(a.task_id) <> case when t.entered_step > t.step then 0
+                                else t.step + (t.state = 'done')::int - t.entered_step end
 order by t.id limit 100;
 
 -- wrong_document: tasks whose newest document is not what their last result put out.
 select 'task ' || t.id || ' holds another document than its last result put out' as problem
 from task t
 join lateral (
-    select a.output from attempt a
-    where a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
+    select coalesce(a.output, a.input) as output from attempt a
+    where a.task_id = t.id and a.outcome in ('done', 'skipped') and a.superseded_at is null
     order by a.step desc limit 1
 ) last on true
 where t.document <> last.output
@@ -56,6 +58,12 @@ group by r.id, r.state order by r.id limit 100;
 select 'run ' || r.id || ' says it has ' || r.total || ' items and has ' || count(t.id) as problem
 from run r left join task t on t.run_id = r.id
 group by r.id, r.total having count(t.id) <> r.total order by r.id limit 100;
+
+-- tallies: runs whose kept counts are not what their tasks add up to.
+select 'run ' || run_id || ' is counted wrong: step ' || step + 1 || ', ' || state || ' is off by ' || sum(n) as problem
+from (select run_id, step, state, tasks as n from tally
+      union all select run_id, step, state, -count(*) from task group by run_id, step, state) both_counts
+group by run_id, step, state having sum(n) <> 0 order by run_id, step limit 100;
 
 -- documents: documents in order of their SHA-256, from :after on.
 select sha256, encode(sha256, 'hex') as hex, size, body, location from document

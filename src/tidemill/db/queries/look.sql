@@ -99,15 +99,15 @@ from (
 join batch b on b.id = r.batch_id join pipeline_version v on v.id = r.pipeline_version_id
 join pipeline p on p.id = v.pipeline_id
 cross join lateral (
-    select count(*) filter (where t.state = 'waiting') as waiting,
-           count(*) filter (where t.state = 'running') as running,
-           count(*) filter (where t.state = 'submitted') as submitted,
-           count(*) filter (where t.state = 'done') as done,
-           count(*) filter (where t.state = 'failed') as failed,
-           count(*) filter (where t.state = 'cancelled') as cancelled,
-           coalesce(sum(case when t.state in ('done', 'failed', 'cancelled') then r.steps else t.step end), 0)::bigint
+    select coalesce(sum(t.tasks) filter (where t.state = 'waiting'), 0)::bigint as waiting,
+           coalesce(sum(t.tasks) filter (where t.state = 'running'), 0)::bigint as running,
+           coalesce(sum(t.tasks) filter (where t.state = 'submitted'), 0)::bigint as submitted,
+           coalesce(sum(t.tasks) filter (where t.state = 'done'), 0)::bigint as done,
+           coalesce(sum(t.tasks) filter (where t.state = 'failed'), 0)::bigint as failed,
+           coalesce(sum(t.tasks) filter (where t.state = 'cancelled'), 0)::bigint as cancelled,
+           coalesce(sum(t.tasks * case when t.state in ('done', 'failed', 'cancelled') then r.steps else t.step end), 0)::bigint
                as settled_steps
-    from task t where t.run_id = r.id
+    from tally t where t.run_id = r.id
 ) counts
 order by r.id desc;
 

@@ -1,13 +1,17 @@
 -- Statements that start runs, steer them, and look at them.
 
 -- entrants: the items of a batch from position :after on, with their files, for the source documents of a run.
-select b.position, i.id, i.name, i.status, i.metadata,
+select b.position, i.id, i.name, i.status, i.metadata, i.revision,
        coalesce((
            select json_agg(json_build_object('source', s.url, 'key', f.key, 'size', f.size, 'etag', f.etag,
                                              'attributes', f.attributes) order by s.name, f.key)
            from item_file x join file f on f.id = x.file_id join source s on s.id = f.source_id
            where x.item_id = i.id
-       ), '[]') as files
+       ), '[]') as files,
+       coalesce((
+           select json_agg(p.details || jsonb_build_object('name', p.name) order by p.position)
+           from past_step p where p.item_id = i.id
+       ), '[]') as past
 from batch_item b
 join item i on i.id = b.item_id
 where b.batch_id = %(batch)s and b.position > %(after)s
@@ -18,10 +22,11 @@ where b.batch_id = %(batch)s and b.position > %(after)s
 order by b.position
 limit %(n)s;
 
--- enter: put items into a run, each with its source document: as waiting tasks, or as failed ones where none could be made.
+-- enter: put items into a run, each with its source document: as waiting tasks, as failed ones where none could be made, or
+-- as done ones where another system did all of the steps. Those that are in the run already stay as they are.
 with entrant as materialized (
     select * from json_to_recordset(%(entrants)s::json) as e(position int, item bigint, sha256 text, size bigint, body text,
-                                                             location text, reason text)
+                                                             location text, reason text, revision bigint, past int)
 ),
 stored as (
     insert into document (sha256, size, body, location)
@@ -29,12 +34,15 @@ stored as (
     on conflict do nothing
 ),
 entered as (
-    insert into task (run_id, position, item_id, document, state, reason, finished_at)
-    select %(run)s, position, item, decode(sha256, 'hex'), case when reason is null then 'waiting' else 'failed' end, reason,
-           case when reason is not null then now() end
-    from entrant order by position
+    insert into task (run_id, position, item_id, document, state, reason, finished_at, revision, step, entered_step)
+    select r.id, e.position, e.item, decode(e.sha256, 'hex'),
+           case when e.reason is not null then 'failed' when e.past >= r.steps then 'done' else 'waiting' end, e.reason,
+           case when e.reason is not null or e.past >= r.steps then now() end, e.revision, least(e.past, r.steps - 1), e.past
+    from entrant e join run r on r.id = %(run)s order by e.position
+    on conflict do nothing
+    returning 1
 )
-update run set total = total + (select count(*) from entrant) where id = %(run)s;
+update run set total = total + (select count(*) from entered) where id = %(run)s returning total;
 
 -- steer: pause, resume or reprioritise a run that is still active.
 with steered as (
@@ -61,7 +69,7 @@ with doomed as materialized (
 moved as (
     update task t
     set state = 'cancelled', finished_at = now(), lease_until = null, worker_id = null, handle = null, progress = null,
-        started_at = null, reason = %(reason)s
+        held = false, started_at = null, reason = %(reason)s
     from doomed d where t.id = d.id
     returning t.id, t.run_id, t.item_id, t.position, t.step
 ),
@@ -154,7 +162,8 @@ superseded as (
 moved as (
     update task t
     set state = 'waiting', step = %(step)s, document = start.input, tries = 0, fresh = %(fresh)s, due_at = now(),
-        finished_at = null, reason = null
+        revision = case when t.revision is not null then 0 end,  -- the record may have been edited since
+        finished_at = null, reason = case when t.held then t.reason end
     from start where t.id = start.task_id
     returning t.id, t.run_id, t.item_id, t.position, t.step
 ),
@@ -179,7 +188,7 @@ applied as (
 moved as (
     update task t
     set state = case when late.step + 1 < late.steps then 'waiting' else 'done' end,
-        step = least(late.step + 1, late.steps - 1), document = late.output, tries = 0, due_at = now(), reason = null,
+        step = least(late.step + 1, late.steps - 1), document = late.output, held = false, tries = 0, due_at = now(), reason = null,
         finished_at = case when late.step + 1 < late.steps then null else now() end
     from late where t.id = late.task_id
     returning t.id, t.run_id, t.item_id, t.position, t.step, t.state
@@ -205,4 +214,5 @@ left join app_version v on v.id = a.version_id
 where r.id = %(run)s order by s.position;
 
 -- counts: how many tasks of a run stand at which step in which state.
-select step, state, count(*) as tasks from task where run_id = %(run)s group by step, state order by step, state;
+select step, state, sum(tasks)::bigint as tasks from tally where run_id = %(run)s
+group by step, state having sum(tasks) > 0 order by step, state;

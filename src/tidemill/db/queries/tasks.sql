@@ -26,6 +26,16 @@ lane as materialized (
     left join hand on hand.app_id = a.id
     where r.state = 'active' and not r.paused and not a.paused
       and (a.circuit_open_until is null or a.circuit_open_until <= now())
+      and not exists (
+          select from jsonb_to_recordset(a.quiet || r.quiet) as q(days int[], "from" time, "to" time, zone text)
+          cross join lateral (select now() at time zone coalesce(q.zone, 'UTC') as here) clock
+          where case when q."from" < q."to"
+                     then here::time >= q."from" and here::time < q."to"
+                          and extract(isodow from here) = any(coalesce(q.days, '{1,2,3,4,5,6,7}'))
+                     else here::time >= q."from" and extract(isodow from here) = any(coalesce(q.days, '{1,2,3,4,5,6,7}'))
+                          or here::time < q."to" and
+                             extract(isodow from here - interval '1 day') = any(coalesce(q.days, '{1,2,3,4,5,6,7}'))
+                end)
       and (a.kind = any(%(kinds)s) and (a.kind <> 'python' or a.url = any(%(functions)s)))
 ),
 found as materialized (
@@ -34,7 +44,7 @@ found as materialized (
     from (select * from lane where room > 0 order by rank) lane
     cross join lateral (
         select t.id, t.document, t.fresh from task t
-        where t.run_id = lane.run_id and t.step = lane.step and t.state = 'waiting' and t.due_at <= now()
+        where t.run_id = lane.run_id and t.step = lane.step and t.state = 'waiting' and not t.held and t.due_at <= now()
         order by t.due_at, t.id
         limit least(lane.room, %(n)s)
         for no key update skip locked
@@ -51,22 +61,23 @@ claimed as (
     from allowed where t.id = allowed.id
     returning t.id, t.fence, t.run_id, t.item_id, t.position, t.step, t.tries, t.document as input, t.started_at,
               allowed.app_id, allowed.version_id, allowed.revision, allowed.parameters, allowed.pipeline_version_id,
-              allowed.reuse and not t.fresh as reuse
+              allowed.reuse and not t.fresh as reuse, t.revision as told
 ),
 noted as (
     insert into change (kind, run_id, task_id, item_id, position, step, state)
     select 'task', run_id, id, item_id, position, step, 'running' from claimed
 )
-select c.id, c.fence, c.item_id, c.step, c.tries, encode(c.input, 'hex') as input, c.started_at::text as started_at,
-       c.app_id, c.version_id, c.revision, c.pipeline_version_id,
-       d.body, d.location,
+select c.id, c.fence, c.item_id, i.name as item, c.step, c.tries, encode(c.input, 'hex') as input,
+       c.started_at::text as started_at, c.app_id, c.version_id, c.revision as app_revision, c.pipeline_version_id,
+       c.told as revision, c.told <> i.revision as stale, d.body, d.location,
        encode(earlier.output, 'hex') as earlier_output, earlier.task_id as earlier_task, earlier.fence as earlier_fence
 from claimed c
+join item i on i.id = c.item_id
 join document d on d.sha256 = c.input
 left join lateral (
     select a.output, a.task_id, a.fence from attempt a
-    where c.reuse and a.input = c.input and a.app_version_id = c.version_id and a.outcome = 'done'
-      and a.origin_task_id is null and a.parameters = c.parameters and a.superseded_at is null
+    where c.reuse and (c.told is null or c.told = i.revision) and a.input = c.input and a.app_version_id = c.version_id and a.outcome = 'done'
+      and a.origin_task_id is null and a.inputs is null and a.parameters = c.parameters and a.superseded_at is null
     limit 1
 ) earlier on true;
 
@@ -84,7 +95,8 @@ with result as materialized (
     select * from json_to_recordset(%(results)s::json) as r(
         task bigint, fence int, step smallint, app bigint, version bigint, pipeline_version bigint, outcome text, move text,
         input text, started timestamptz, output text, error text, reason text, log text, said text, delay float8,
-        counted boolean, down boolean, origin_task bigint, origin_fence int)
+        counted boolean, down boolean, origin_task bigint, origin_fence int, revision bigint, files jsonb, inputs jsonb,
+        record jsonb, status text)
 ),
 held as materialized (
     select t.id, t.fence, t.run_id, t.item_id, t.position, t.step, r.steps
@@ -98,7 +110,8 @@ moved as (
     update task t
     set state = next.state,
         step = next.step,
-        document = case when f.move = 'next' then decode(f.output, 'hex') else t.document end,
+        document = case when f.move = 'next' then decode(coalesce(f.output, f.input), 'hex') else t.document end,
+        revision = case when f.move = 'next' then f.revision else t.revision end,
         tries = case when f.move = 'next' then 0 when f.counted then t.tries + 1 else t.tries end,
         fresh = t.fresh and next.state <> 'done',
         due_at = now() + make_interval(secs => coalesce(f.delay, 0)),
@@ -119,27 +132,45 @@ moved as (
 ),
 tried as (
     insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, output,
-                         error, log, app_said, origin_task_id, origin_fence)
+                         error, log, app_said, origin_task_id, origin_fence, files, inputs)
     select f.task, f.fence, f.step, f.version, s.parameters,
            case when h.id is null then 'late' else f.outcome end,
            %(worker)s, f.started, decode(f.input, 'hex'), decode(f.output, 'hex'), f.error,
-           coalesce(f.log, ''), coalesce(f.said, ''), f.origin_task, f.origin_fence
+           coalesce(f.log, ''), coalesce(f.said, ''), f.origin_task, f.origin_fence, f.files, f.inputs
     from result f
     join step s on s.pipeline_version_id = f.pipeline_version and s.position = f.step
     left join held h on h.id = f.task and h.fence = f.fence
     where h.id is not null or exists (select from task t where t.id = f.task)
     on conflict (task_id, fence) do update
         set outcome = excluded.outcome, output = excluded.output, error = excluded.error, log = excluded.log,
-            finished_at = excluded.finished_at, app_said = excluded.app_said
+            finished_at = excluded.finished_at, app_said = excluded.app_said, files = excluded.files,
+            inputs = excluded.inputs
         where attempt.outcome = 'lost'
 ),
 noted as (
     insert into change (kind, run_id, task_id, item_id, position, step, state)
     select 'task', run_id, id, item_id, position, step, state from moved
 ),
+edit as materialized (
+    select m.item_id, f.record, f.status, f.reason from moved m join result f on f.task = m.id and f.fence = m.fence
+    where f.record is not null or f.status is not null
+),
+recorded as (
+    update item i
+    set metadata = case when edit.record is null then i.metadata else (
+            select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(i.metadata || edit.record) m
+            where m.value <> 'null' or not edit.record ? m.key) end,
+        status = coalesce(edit.status, i.status),
+        status_reason = case when edit.status is null then i.status_reason else edit.reason end
+    from (select e.* from edit e join item i on i.id = e.item_id order by i.id for no key update of i) edit
+    where i.id = edit.item_id
+),
+told as (
+    delete from live_log l using result f where l.task_id = f.task and l.fence = f.fence
+),
 health as (
     select f.app, count(*) filter (where f.down) as bad,
-           count(*) filter (where f.outcome in ('done', 'failed') and f.origin_task is null and f.down is not true) as good,
+           count(*) filter (where f.outcome in ('done', 'skipped', 'failed') and f.origin_task is null and f.down is not true) as good,
            max(coalesce(f.error, f.reason)) filter (where f.down) as why
     from result f group by f.app
 ),
@@ -211,14 +242,15 @@ taken as (
     from gone where t.id = gone.id
     returning t.*
 )
-select t.id, t.fence, t.item_id, t.step, t.tries, encode(t.document, 'hex') as input, t.started_at::text as started_at,
-       extract(epoch from now() - t.started_at)::float8 as passed,
-       s.app_id, a.version_id, a.revision, r.pipeline_version_id, d.body, d.location, t.handle,
+select t.id, t.fence, t.item_id, i.name as item, t.step, t.tries, encode(t.document, 'hex') as input,
+       t.started_at::text as started_at, extract(epoch from now() - t.started_at)::float8 as passed,
+       t.revision, t.revision <> i.revision as stale, s.app_id, a.version_id, a.revision as app_revision, r.pipeline_version_id, d.body, d.location, t.handle,
        null as earlier_output, null as earlier_task, null as earlier_fence
 from taken t
 join run r on r.id = t.run_id
 join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
 join app a on a.id = s.app_id
+join item i on i.id = t.item_id
 join document d on d.sha256 = t.document;
 
 -- expire: tasks whose lease ran out become due again, or fail when their tries are used up; each leaves a lost attempt.
@@ -293,7 +325,7 @@ select id from moved;
 
 -- lock_open_runs: hold the active runs that seem to be finished, so that nobody reopens one while it is closed.
 select r.id from run r
-where r.state = 'active'
+where r.state = 'active' and not exists (select from watch w where w.run_id = r.id)
   and not exists (select from task t where t.run_id = r.id and t.state = 'waiting')
   and not exists (select from task t where t.run_id = r.id and t.state in ('running', 'submitted'))
 order by r.id for no key update skip locked;
@@ -337,3 +369,33 @@ select id from moved;
 select t.id, asked.fence from task t
 join json_to_recordset(%(tasks)s::json) as asked(task bigint, fence int) on asked.task = t.id
 where t.state = 'cancelled';
+
+-- tell: what attempts in hand have to say: how far they are, and the newest lines of their logs (the last :most characters).
+with said as materialized (
+    select * from json_to_recordset(%(tasks)s::json) as s(task bigint, fence int, progress real, log text)
+),
+held as materialized (
+    select t.id, t.fence, s.progress, s.log from said s
+    join task t on t.id = s.task and t.fence = s.fence and t.worker_id = %(worker)s
+    order by t.id for no key update of t
+),
+moved as (
+    update task t set progress = held.progress from held
+    where t.id = held.id and held.progress is not null and t.progress is distinct from held.progress
+)
+insert into live_log as l (task_id, fence, log)
+select id, fence, right(log, %(most)s) from held where log <> ''
+on conflict (task_id, fence) do update set log = right(l.log || excluded.log, %(most)s), updated_at = now();
+
+-- fold: add up the tallies of the runs that have more than :most of them. Who reads them meanwhile sees the same sums.
+with crowded as (
+    select run_id from tally group by run_id having count(*) > %(most)s
+),
+old as (
+    delete from tally t using crowded c
+    where t.run_id = c.run_id and t.id in (
+        select id from tally o where o.run_id = c.run_id for update skip locked)
+    returning t.run_id, t.step, t.state, t.tasks
+)
+insert into tally (run_id, step, state, tasks)
+select run_id, step, state, sum(tasks) from old group by run_id, step, state having sum(tasks) <> 0;

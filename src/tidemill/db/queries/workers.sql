@@ -19,7 +19,7 @@ update worker set stopped_at = now() where id = any(%(workers)s) returning id;
 update worker set stopped_at = now(), seen_at = now() where id = %(worker)s;
 
 -- specs: all that a worker needs to know of some apps.
-select a.id, a.name, a.kind, a.url, a.protocol, a.deadline, a.max_answer, a.tries, a.backoff, a.revision, a.version_id,
+select a.id, a.name, a.kind, a.url, a.protocol, a.deadline, a.max_answer, a.options, a.tries, a.backoff, a.revision, a.version_id,
        v.version, v.metadata
 from app a left join app_version v on v.id = a.version_id
 where a.id = any(%(apps)s);
@@ -27,8 +27,19 @@ where a.id = any(%(apps)s);
 -- steps: the steps of some pipeline versions.
 select pipeline_version_id, position, name, parameters, tries, backoff from step where pipeline_version_id = any(%(versions)s);
 
--- items: the names of some items.
-select id, name from item where id = any(%(items)s);
+-- records: the records of some items as they are now, with their files and what other systems did to them.
+select i.id, i.name, i.status, i.metadata, i.revision,
+       coalesce((
+           select json_agg(json_build_object('source', s.url, 'key', f.key, 'size', f.size, 'etag', f.etag,
+                                             'attributes', f.attributes) order by s.name, f.key)
+           from item_file x join file f on f.id = x.file_id join source s on s.id = f.source_id
+           where x.item_id = i.id
+       ), '[]') as files,
+       coalesce((
+           select json_agg(p.details || jsonb_build_object('name', p.name) order by p.position)
+           from past_step p where p.item_id = i.id
+       ), '[]') as past
+from item i where i.id = any(%(items)s) order by i.id;
 
 -- live: the workers that were seen within :seconds and have not stopped.
 select id, hostname, pid, slots, kinds, started_at, seen_at from worker

@@ -1,0 +1,32 @@
+"""Tokens: keys that were given out, each for what it may do."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import CheckConstraint, LargeBinary, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tidemill.db.models.base import Base, Json, Key, Now, one_of
+from tidemill.domain.roles import Role
+
+
+class Token(Base):
+    """A key to the API. Only its SHA-256 is kept: the token itself was shown once."""
+
+    __tablename__ = "token"
+    __table_args__ = (
+        CheckConstraint(one_of("role", Role), name="role"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+    )
+
+    id: Mapped[Key]
+    name: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    role: Mapped[str]
+    limits: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """What narrows the role: `{"apps": [names]}` for a worker."""
+    created_at: Mapped[Now]
+    expires_at: Mapped[dt.datetime | None]
+    used_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]

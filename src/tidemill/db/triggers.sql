@@ -1,0 +1,86 @@
+-- What the tables keep true by themselves, whoever writes to them and however: run by the migrations, may be run again.
+
+-- A record's revision rises with every edit.
+create or replace function item_edited() returns trigger language plpgsql as $$
+begin
+    if (new.name, new.status, new.status_reason, new.metadata) is distinct from
+       (old.name, old.status, old.status_reason, old.metadata) then
+        new.revision := old.revision + 1;
+        new.updated_at := now();
+    end if;
+    return new;
+end $$;
+
+create or replace trigger item_edited before update on item for each row execute function item_edited();
+
+-- Every new, edited or deleted item is in the change feed, and wakes whoever waits for items.
+create or replace function item_changed() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into change (kind, item_id, state) select 'item', id, status from new_items;
+    elsif tg_op = 'UPDATE' then
+        insert into change (kind, item_id, state)
+        select 'item', n.id, n.status from new_items n join old_items o on o.id = n.id where o.revision <> n.revision;
+    else
+        insert into change (kind, item_id, state) select 'item', id, 'deleted' from old_items;
+    end if;
+    perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
+    return null;
+end $$;
+
+create or replace trigger item_inserted after insert on item
+    referencing new table as new_items for each statement execute function item_changed();
+create or replace trigger item_updated after update on item
+    referencing old table as old_items new table as new_items for each statement execute function item_changed();
+create or replace trigger item_deleted after delete on item
+    referencing old table as old_items for each statement execute function item_changed();
+
+-- So is every item that comes into a project or leaves one.
+create or replace function member_changed() returns trigger language plpgsql as $$
+begin
+    insert into change (kind, item_id, project_id, state)
+    select 'item', i.id, m.project_id, i.status from members m join item i on i.id = m.item_id;
+    perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
+    return null;
+end $$;
+
+create or replace trigger member_inserted after insert on project_item
+    referencing new table as members for each statement execute function member_changed();
+create or replace trigger member_deleted after delete on project_item
+    referencing old table as members for each statement execute function member_changed();
+
+-- And every project that is made, edited, locked or unlocked.
+create or replace function project_changed() returns trigger language plpgsql as $$
+begin
+    insert into change (kind, project_id, state) values ('project', new.id, case when new.locked then 'locked' else 'open' end);
+    perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
+    return null;
+end $$;
+
+create or replace trigger project_changed after insert or update on project
+    for each row execute function project_changed();
+
+-- How many tasks of a run stand where is added up as they move, so that a page need not count a million of them.
+create or replace function task_moved() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into tally (run_id, step, state, tasks)
+        select run_id, step, state, count(*) from new_tasks group by run_id, step, state;
+    elsif tg_op = 'UPDATE' then
+        insert into tally (run_id, step, state, tasks)
+        select run_id, step, state, sum(n)
+        from (select run_id, step, state, 1 as n from new_tasks union all select run_id, step, state, -1 from old_tasks) moved
+        group by run_id, step, state having sum(n) <> 0;
+    else
+        insert into tally (run_id, step, state, tasks)
+        select run_id, step, state, -count(*) from old_tasks group by run_id, step, state;
+    end if;
+    return null;
+end $$;
+
+create or replace trigger task_inserted after insert on task
+    referencing new table as new_tasks for each statement execute function task_moved();
+create or replace trigger task_updated after update on task
+    referencing old table as old_tasks new table as new_tasks for each statement execute function task_moved();
+create or replace trigger task_deleted after delete on task
+    referencing old table as old_tasks for each statement execute function task_moved();
