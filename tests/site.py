@@ -16,6 +16,7 @@ from tidemill.db.models import App, AppVersion, Batch, BatchItem, Item, Pipeline
 from tidemill.executors.contract import Executor
 from tidemill.executors.python import PythonExecutor
 from tidemill.runner import runs
+from tidemill.runner.link import DatabaseLink
 from tidemill.runner.worker import Pace, Worker
 from tidemill.storage.documents import DocumentStore
 
@@ -99,7 +100,7 @@ class Mill:
         executors: dict[str, Executor] = {"python": PythonExecutor(dict(functions))}
         settings = {"slots": 64, "lease": 30.0, "poll": 0.1} | pace
         return Worker(
-            self.database,
+            DatabaseLink(self.database),
             executors,
             self.documents,
             pace=Pace(**settings),

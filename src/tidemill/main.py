@@ -13,9 +13,13 @@ from tidemill.db.database import Database, Row
 from tidemill.db.embedded import EmbeddedServer
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.executors.registry import make_executors
+from tidemill.executors.workbench import Workbench
+from tidemill.runner.housekeeping import DUTIES, Housekeeping
+from tidemill.runner.link import DatabaseLink
 from tidemill.runner.worker import Pace, Worker
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
+from tidemill.storage.files import FileStore
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,12 +37,22 @@ class Site:
     url: str
     """The database's address (libpq form, with the password): for `tidemill db shell`, never for a page or a log."""
 
+    def workbench(self) -> Workbench:
+        """Where this site's steps handle files."""
+        return Workbench(self.settings.work_folder, FileStore(self.settings.files_url))
+
+    def housekeeping(self) -> Housekeeping:
+        """What the site does by itself; see `runner/housekeeping.py`."""
+        return Housekeeping(self.database, DUTIES)
+
     def worker(self, functions: Mapping[str, Callable[..., Any]] | None = None, slots: int | None = None) -> Worker:
         """A worker of this site. `functions`: the Python steps that it has, by name."""
-        executors = make_executors(allowed_addresses=self.settings.app_addresses, functions=functions or {})
+        executors = make_executors(
+            allowed_addresses=self.settings.app_addresses, functions=functions or {}, bench=self.workbench()
+        )
         pace = Pace(slots or self.settings.slots, self.settings.lease, self.settings.poll)
         return Worker(
-            self.database,
+            DatabaseLink(self.database),
             executors,
             self.documents,
             pace=pace,

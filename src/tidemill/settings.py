@@ -38,11 +38,23 @@ class Settings(BaseSettings):
     documents: str | None = Field(
         default=None, description="URL of the document store (s3://…, gs://…, az://…). Unset: a folder in the site."
     )
+    files: str | None = Field(
+        default=None,
+        description="URL of the store of what steps put out (s3://…, gs://…, az://…). Unset: a folder in the site.",
+    )
     log_json: bool = Field(default=False, description="Log lines as JSON.")
 
     @property
     def documents_url(self) -> str:
         return self.documents or (self.site / "documents").absolute().as_uri()
+
+    @property
+    def files_url(self) -> str:
+        return self.files or (self.site / "files").absolute().as_uri()
+
+    @property
+    def work_folder(self) -> Path:
+        return (self.site / "work").absolute()
 
     @property
     def database_folder(self) -> Path:

@@ -27,6 +27,7 @@ from tidemill.db.models import (
 )
 from tidemill.executors.registry import make_executors
 from tidemill.runner import runs
+from tidemill.runner.link import DatabaseLink
 from tidemill.runner.worker import Pace, Worker
 
 
@@ -78,7 +79,7 @@ class AppMill(Mill):
     async def calling(self, **pace: Any) -> AsyncIterator[Worker]:
         """A worker that calls apps, stopped in order at the end."""
         settings = {"slots": 64, "lease": 30.0, "poll": 0.05} | pace
-        worker = Worker(self.database, make_executors(), self.documents, pace=Pace(**settings))
+        worker = Worker(DatabaseLink(self.database), make_executors(), self.documents, pace=Pace(**settings))
         job = asyncio.create_task(worker.run())
         try:
             yield worker

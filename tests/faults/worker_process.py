@@ -77,6 +77,7 @@ def steps(log: Path, seconds: float) -> dict[str, Callable[..., Any]]:
 async def _work(url: str, documents: str, log: str, lease: str, slots: str, seconds: str) -> None:
     from tidemill.db.database import Database
     from tidemill.executors.registry import make_executors
+    from tidemill.runner.link import DatabaseLink
     from tidemill.runner.worker import Pace, Worker
     from tidemill.storage.documents import DocumentStore
 
@@ -85,7 +86,7 @@ async def _work(url: str, documents: str, log: str, lease: str, slots: str, seco
 
     functions = steps(Path(log), float(seconds))
     worker = Worker(
-        Database(address),
+        DatabaseLink(Database(address)),
         make_executors(functions=functions),
         DocumentStore(Path(documents).as_uri(), 4096),
         pace=Pace(slots=int(slots), lease=float(lease), poll=0.1),

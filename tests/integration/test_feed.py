@@ -130,4 +130,4 @@ async def test_positions_begin_before_the_first_change(database: Database) -> No
     connection = await database.connect()
     async with connection:
         await connection.execute(INSERT, {"n": 7})
-    assert [result["position"] for result in (await _page(database, changes.START)).results] == [7]
+    assert [result["position"] for result in (await _page(database, changes.START)).results] == [None, 7]

@@ -86,7 +86,7 @@ HOT: dict[str, tuple[dict[str, Any], int]] = {
     "tasks.lock_open_runs": ({}, 60),
     "tasks.close_runs": ({"runs": [RUN]}, 60),
     "workers.bury": ({"workers": [9]}, 400),
-    "workers.items": ({"items": list(range(1, 101))}, 500),
+    "workers.records": ({"items": list(range(1, 101))}, 500),
     "look.grid": ({"run": OLD}, 1500),
     "look.window": ({"run": OLD, "from": 2000, "states": None, "step": None, "like": None, "limit": 50}, 500),
     "look.running": ({"run": RUN}, 400),

@@ -29,6 +29,8 @@ class AppCall:
     """Seconds that one attempt may take, from the first byte sent to the last byte read."""
     max_answer: int = 256 * 1024 * 1024
     """Bytes; a longer answer is cut off and fails the attempt."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What only this engine understands: a command with its environment and limits, the two ends of a transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,18 @@ class Work:
     parameters: Mapping[str, Any]
     document: bytes
     """The input document (UTF-8 JSON)."""
+    step: str = ""
+    """The step's name in its pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that a step put out, safe in the file store, or a side input that it used."""
+
+    name: str
+    size: int
+    sha256: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,20 @@ class Done:
     log: str = ""
     app_version: str = ""
     """The version that the app itself reported in its answer, where it did."""
+    files: tuple[KeptFile, ...] = ()
+    """The files that it put out."""
+    inputs: tuple[KeptFile, ...] = ()
+    """The side inputs that it used."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata to merge into the item's record, key by key, together with the result; null takes a key out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The step does not apply to this item, which goes on to the next step with the document that it came with."""
+
+    reason: str
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +94,11 @@ class Failed:
     """What the app answered, where that helps to understand (an MMIF with an error view)."""
     timed_out: bool = False
     """The deadline passed: counts against the item, and as a sign that the app may be down."""
+    after: float | None = None
+    """Seconds to wait before the next try, where the step itself knows; None: as its retry policy says."""
+    status: str = ""
+    """The status that the item gets together with this failure (`bad`), with the reason; empty: it stays as it is."""
+    inputs: tuple[KeptFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +108,7 @@ class Unavailable:
     reason: str
 
 
-Outcome = Done | Failed | Unavailable
+Outcome = Done | Skipped | Failed | Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +128,8 @@ class Progress:
     fraction: float | None = None
     message: str = ""
     poll_after: float = 1.0
+    log: str = ""
+    """Lines that came since the last report; people who look on see them within a second or two."""
 
 
 Report = Callable[[Progress], None]

@@ -10,14 +10,17 @@ from tidemill.executors.contract import Executor
 
 if TYPE_CHECKING:
     from tidemill.executors.python import Step, StepFunction
+    from tidemill.executors.workbench import Workbench
 
 
 def make_executors(
     *,
     allowed_addresses: Iterable[str] = DEFAULT_ALLOWED,
     functions: Mapping[str, StepFunction | Step] | None = None,
+    bench: Workbench | None = None,
 ) -> dict[str, Executor]:
-    """The engines by kind. `python` is there only in a worker that brings functions.
+    """The engines by kind. `python` is there only in a worker that brings functions; those that handle files,
+    where there is a `bench` for them.
 
     Raises AddressForbidden for an entry of `allowed_addresses` that says nothing (see `addresses`). An engine's
     library is imported here and not before.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from tidemill.executors.http import HttpExecutor
 from tidemill.pipelines.names import check_name
 from tidemill.pipelines.nearest import nearest
 
-KINDS = ("http", "python")
+KINDS = ("http", "python", "command", "transfer")
 PROTOCOLS = ("clams", "json")
 DEADLINE = 3600.0
 MAX_ANSWER = 256 * 1024 * 1024
@@ -42,6 +42,10 @@ class AppSettings:
     max_answer: int = MAX_ANSWER
     tries: int = 3
     backoff: float = 5
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What only its engine understands; see `App.options`."""
+    quiet: Sequence[Mapping[str, Any]] = ()
+    """Hours in which no attempt is begun; see `App.quiet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ async def look(policy: AddressPolicy, settings: AppSettings, version: str = "") 
     Raises AddressForbidden, AppRefused (it does not answer as a CLAMS app), InvalidInput (settings make no sense).
     """
     check_settings(settings)
-    if settings.kind == "python":
+    if settings.kind != "http":
         return AppFacts(version)
     if settings.protocol == "json":
         await policy.check(settings.url)
@@ -166,10 +170,10 @@ async def known_metadata(session: AsyncSession) -> dict[str, dict[str, Any]]:
 
 
 def column_values(settings: AppSettings) -> dict[str, Any]:
-    """The columns of `app` that settings decide. A Python step's protocol is plain JSON."""
-    values = dataclasses.asdict(settings)
+    """The columns of `app` that settings decide. All but web services speak plain JSON."""
+    values = dataclasses.asdict(settings) | {"quiet": [dict(hours) for hours in settings.quiet]}
     del values["name"]
-    return values | ({"protocol": "json"} if settings.kind == "python" else {})
+    return values | ({"protocol": "json"} if settings.kind != "http" else {})
 
 
 async def _keep_facts(session: AsyncSession, app: App, facts: AppFacts | None) -> bool:

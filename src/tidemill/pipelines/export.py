@@ -50,8 +50,11 @@ def _source(source: Source) -> dict[str, Any]:
 def _app(row: Row) -> dict[str, Any]:
     made = {"name": row["name"], "url": row["url"]}
     for key in ("kind", "protocol", "concurrency", "deadline", "max_answer", "tries", "backoff"):
-        if row[key] != getattr(_APP_DEFAULTS, key) and not (key == "protocol" and row["kind"] == "python"):
+        if row[key] != getattr(_APP_DEFAULTS, key) and not (key == "protocol" and row["kind"] != "http"):
             made[key] = _number(row[key])
+    made |= row["options"]
+    if row["quiet"]:
+        made["quiet"] = row["quiet"]
     if row["version"] and (row["kind"] != "http" or row["protocol"] != "clams"):
         made["version"] = row["version"]
     return made

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import structlog
 
 from tidemill.db.database import Row
+from tidemill.domain import record_document
+from tidemill.domain.record_document import renewed
 from tidemill.domain.retries import RetryPolicy
 from tidemill.errors import DatabaseUnavailable, StorageError
 from tidemill.executors.contract import (
@@ -24,7 +26,8 @@ from tidemill.executors.contract import (
     Unavailable,
     Work,
 )
-from tidemill.runner.results import Result, judged, reused
+from tidemill.runner.entering import record_files
+from tidemill.runner.results import LOG_LIMIT, Result, clean, judged, reused
 from tidemill.storage.documents import DocumentStore, Stored
 
 log = structlog.get_logger()
@@ -44,11 +47,11 @@ class StepSpec:
 
 
 class Specs(Protocol):
-    """Where an attempt learns about steps, apps and items."""
+    """Where an attempt learns about steps, apps and records."""
 
     async def step(self, task: Row) -> StepSpec: ...
 
-    async def item(self, item_id: int) -> str: ...
+    async def record(self, item_id: int) -> Row: ...
 
 
 @dataclass(slots=True)
@@ -57,6 +60,12 @@ class Held:
 
     task: Row
     progress: float | None = None
+    log: str = ""
+    """Lines that have not been told yet."""
+    news: bool = False
+    """Whether there is progress or log that has not been told yet."""
+    renewed: Stored | None = None
+    """The input document that was made anew, because the record had been edited."""
     handle: Mapping[str, Any] | None = None
     work: Work | None = None
     executor: Executor | None = None
@@ -65,6 +74,25 @@ class Held:
     @property
     def key(self) -> tuple[int, int]:
         return self.task["id"], self.task["fence"]
+
+    def hear(self, progress: Progress) -> None:
+        """Take down what an engine reports."""
+        if progress.fraction is not None and progress.fraction != self.progress:
+            self.progress, self.news = progress.fraction, True
+        if progress.log:
+            self.log, self.news = (self.log + progress.log)[-LOG_LIMIT:], True
+
+    def take_news(self) -> dict[str, Any]:
+        """What there is to tell, as `tasks.tell` takes it; from here on it counts as told."""
+        task, fence = self.key
+        news = {"task": task, "fence": fence, "progress": rounded(self.progress), "log": clean(self.log)}
+        self.log, self.news = "", False
+        return news
+
+
+def rounded(progress: float | None) -> float | None:
+    """An app may report 1e-60, which the column cannot hold."""
+    return None if progress is None else round(progress, 4)
 
 
 Handed = Callable[[Held], Awaitable[None]]
@@ -90,14 +118,9 @@ class Attempts:
         step = await self._specs.step(task)
         outcome: Outcome
         try:
-            document = await self._documents.read(task["input"], task["body"], task["location"])
-            work = Work(
-                f"{task['id']}-{task['fence']}",
-                await self._specs.item(task["item_id"]),
-                step.app,
-                step.parameters,
-                document,
-            )
+            document = await self._input(held)
+            key = f"{task['id']}-{task['fence']}"
+            work = Work(key, task["item"], step.app, step.parameters, document, step.name)
             outcome = await self._run(held, work)
         except DatabaseUnavailable:  # the item is not to blame
             raise
@@ -106,14 +129,29 @@ class Attempts:
         except Exception as error:  # an engine broke its promise not to raise: the attempt says so, the worker lives on
             log.exception("engine raised", task=task["id"], app=step.app.name)
             outcome = Failed(f"The {step.app.kind} engine broke: {type(error).__name__}: {error}")
-        return await self._kept(task, step, outcome)
+        return await self._kept(held, step, outcome)
+
+    async def _input(self, held: Held) -> bytes:
+        """The input document; with the record as it is now, where people or steps have edited it since."""
+        task = held.task
+        document = await self._documents.read(task["input"], task["body"], task["location"])
+        if not task["stale"]:
+            return document
+        record = await self._specs.record(task["item_id"])
+        anew = renewed(document, record, record_files(record["files"]))
+        held.task = task | {"revision": record["revision"]}
+        if anew is None:
+            return document
+        held.renewed = await self._documents.keep(anew)
+        held.task["input"] = held.renewed.sha256
+        return anew
 
     async def _run(self, held: Held, work: Work) -> Outcome:
         executor = held.executor = self._executors[work.app.kind]
         held.work = work
 
         def report(progress: Progress) -> None:
-            held.progress = progress.fraction
+            held.hear(progress)
 
         if held.task.get("handle") is None:
             answer = await executor.submit(work, report)
@@ -143,13 +181,12 @@ class Attempts:
             missed = 0
             if progress is None:
                 return await executor.collect(work, held.handle)
-            if progress.fraction is not None:
-                held.progress = progress.fraction
+            held.hear(progress)
             await asyncio.sleep(progress.poll_after)
         await executor.cancel(work, held.handle)
         return Failed(f"{work.app.name} did not finish within its deadline of {work.app.deadline:g} s", timed_out=True)
 
-    async def _kept(self, task: Row, step: StepSpec, outcome: Outcome) -> Result:
+    async def _kept(self, held: Held, step: StepSpec, outcome: Outcome) -> Result:
         """Make the answer's document safe, then judge."""
         document = outcome.document if isinstance(outcome, Done | Failed) else None
         stored: Stored | None = None
@@ -159,4 +196,8 @@ class Attempts:
             except (StorageError, UnicodeDecodeError) as error:
                 if isinstance(outcome, Done):
                     outcome = Failed(f"The output could not be kept: {error}")
-        return judged(task, step.policy, outcome, stored)
+        task = held.task if step.app.kind in record_document.KINDS else held.task | {"revision": None}
+        result = judged(task, step.policy, outcome, stored)
+        if held.renewed is not None:
+            result.documents.append(held.renewed.as_row())
+        return result

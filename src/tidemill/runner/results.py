@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tidemill.db.database import Row
 from tidemill.domain.retries import UNAVAILABLE_PAUSE, RetryPolicy
-from tidemill.executors.contract import Done, Failed, Outcome
+from tidemill.executors.contract import Done, Failed, KeptFile, Outcome, Skipped
 from tidemill.storage.documents import Stored
 
 LOG_LIMIT = 64 * 1024
@@ -44,7 +44,17 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
     documents = [stored.as_row()] if stored else []
     row = _base(task) | {"output": stored.sha256 if stored else None}
     if isinstance(outcome, Done):
-        row |= {"outcome": "done", "move": "next", "log": _tail(outcome.log), "said": _clean(outcome.app_version)}
+        row |= {
+            "outcome": "done",
+            "move": "next",
+            "log": _tail(outcome.log),
+            "said": clean(outcome.app_version),
+            "files": _listed(outcome.files),
+            "inputs": _listed(outcome.inputs),
+            "record": dict(outcome.record) or None,
+        }
+    elif isinstance(outcome, Skipped):
+        row |= {"outcome": "skipped", "move": "next", "log": _tail(outcome.log), "error": clean(outcome.reason)}
     elif isinstance(outcome, Failed):
         row |= _failed(task, policy, outcome)
     else:
@@ -53,15 +63,15 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
             "move": "retry",
             "delay": UNAVAILABLE_PAUSE * random.uniform(0.5, 1.0),
             "down": True,
-            "error": _clean(outcome.reason),
-            "reason": _clean(outcome.reason),
+            "error": clean(outcome.reason),
+            "reason": clean(outcome.reason),
         }
     return Result(row, documents)
 
 
 def broken(task: Row, error: Exception) -> Result:
     """The attempt itself broke, in Tidemill and not in the app: the task fails and says so."""
-    reason = _clean(f"Tidemill could not do this attempt: {type(error).__name__}: {error}")
+    reason = clean(f"Tidemill could not do this attempt: {type(error).__name__}: {error}")
     return Result(
         _base(task) | {"outcome": "failed", "move": "failed", "counted": True, "error": reason, "reason": reason}, []
     )
@@ -69,8 +79,8 @@ def broken(task: Row, error: Exception) -> Result:
 
 def refused(result: Result, why: str) -> Result:
     """A result that the database would not take: the task fails and says so; the rest of the set is not its victim."""
-    kept = ("task", "fence", "step", "app", "version", "pipeline_version", "input", "started")
-    reason = f"The result could not be recorded. {_clean(why)}"
+    kept = ("task", "fence", "step", "app", "version", "pipeline_version", "input", "revision", "started")
+    reason = f"The result could not be recorded. {clean(why)}"
     row = {key: result.row[key] for key in kept}
     return Result(row | {"outcome": "failed", "move": "failed", "counted": True, "error": reason, "reason": reason}, [])
 
@@ -78,7 +88,9 @@ def refused(result: Result, why: str) -> Result:
 def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
     used = task["tries"] + 1
     pause = policy.pause(used) if outcome.retry else None
-    error = _clean(outcome.reason)
+    if pause is not None and outcome.after is not None:
+        pause = outcome.after
+    error = clean(outcome.reason)
     reason = error if pause is None else f"{error} (try {used} of {policy.tries})"
     return {
         "outcome": "failed",
@@ -89,7 +101,13 @@ def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
         "error": error,
         "reason": reason,
         "log": _tail(outcome.log),
+        "status": outcome.status or None,
+        "inputs": _listed(outcome.inputs),
     }
+
+
+def _listed(files: tuple[KeptFile, ...]) -> list[dict[str, Any]] | None:
+    return [asdict(file) for file in files] or None
 
 
 def _base(task: Row) -> dict[str, Any]:
@@ -101,14 +119,15 @@ def _base(task: Row) -> dict[str, Any]:
         "version": task["version_id"],
         "pipeline_version": task["pipeline_version_id"],
         "input": task["input"],
+        "revision": task.get("revision"),
         "started": task["started_at"],
     }
 
 
 def _tail(log: str) -> str:
-    return _clean(log[-LOG_LIMIT:])
+    return clean(log[-LOG_LIMIT:])
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Without what PostgreSQL's text cannot hold (NUL) and UTF-8 cannot say (lone surrogates)."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
 
 import orjson
 from sqlalchemy import select, text
@@ -13,15 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.db.models import App, AppVersion, Batch, Pipeline, Run, Step
-from tidemill.domain.mmif import Dialect, Media, dialect_for, source_document
-from tidemill.errors import Conflict, InvalidInput, NotFound
+from tidemill.errors import Conflict, NotFound
 from tidemill.pipelines.check import check_chain, check_parameters
+from tidemill.runner.entering import Entrance, StepRow
 from tidemill.storage.documents import DocumentStore
 
 CHUNK = 5000
 """Items that enter a run per statement."""
-
-MakeSource = Callable[[Row], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +57,10 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     )
     session.add(run)
     await session.flush()
-    make = source_maker([app for _, app, _ in steps], [version.details if version else {} for _, _, version in steps])
+    make = Entrance(documents, steps)
     total = 0
     async for entrants in _entrants(session, wish, batch.id, pipeline.id):
-        rows = [await _entrant(documents, row, total + n, make) for n, row in enumerate(entrants)]
+        rows = [await make.entrant(row, total + n) for n, row in enumerate(entrants)]
         await fetch(session, "runs.enter", {"run": run.id, "entrants": orjson.dumps(rows).decode()})
         total += len(rows)
     if not total:
@@ -75,7 +71,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     return run.id
 
 
-def _check(steps: Sequence[tuple[Step, App, AppVersion | None]]) -> None:
+def _check(steps: Sequence[StepRow]) -> None:
     """Whether the chain holds with the apps as they are now; they may have changed since the pipeline was defined."""
     demand_versions([app for _, app, _ in steps])
     check_chain([(step.name, app.name, version.details if version else None) for step, app, version in steps])
@@ -91,7 +87,7 @@ def demand_versions(apps: Sequence[App]) -> None:
         raise Conflict(f"Nothing is known of the version of {', '.join(unread)}.", hint=hint)
 
 
-async def chain(session: AsyncSession, pipeline_version: int) -> Sequence[tuple[Step, App, AppVersion | None]]:
+async def chain(session: AsyncSession, pipeline_version: int) -> Sequence[StepRow]:
     """The steps of a pipeline version with their apps as they stand now, in order."""
     found = await session.execute(
         select(Step, App, AppVersion)
@@ -161,42 +157,3 @@ async def _entrants(session: AsyncSession, wish: Start, batch: int, pipeline: in
             return
         yield rows
         after = rows[-1]["position"]
-
-
-async def _entrant(documents: DocumentStore, row: Row, position: int, make: MakeSource) -> dict[str, Any]:
-    """An item as it enters. One of which no source document can be made fails by itself, not the whole run."""
-    reason = None
-    try:
-        source = make(row)
-    except InvalidInput as error:
-        source, reason = _item_document(row), error.message
-    return (await documents.keep(source)).as_row() | {"position": position, "item": row["id"], "reason": reason}
-
-
-def source_maker(apps: Sequence[App], metadata: Sequence[Mapping[str, Any]]) -> MakeSource:
-    """What makes an item's first document: MMIF in the dialect that the chain reads, or the item as plain JSON."""
-    if apps[0].kind == "http" and apps[0].protocol == "clams":
-        dialect: Dialect = dialect_for(
-            [about for app, about in zip(apps, metadata, strict=True) if app.protocol == "clams"]
-        )
-        return lambda row: source_document(row["name"], [_media(file) for file in row["files"]], dialect)
-    return _item_document
-
-
-def location(source_url: str, key: str) -> str:
-    """The URL at which apps find a file: the source's URL with the key, quoted, behind it."""
-    base = source_url if "://" in source_url else "file://" + quote(source_url)
-    return base.rstrip("/") + "/" + quote(key)
-
-
-def _media(file: Mapping[str, Any]) -> Media:
-    return Media(location=location(file["source"], file["key"]), mime=file["attributes"].get("mime"))
-
-
-def _item_document(row: Row) -> bytes:
-    files = [
-        {"url": location(f["source"], f["key"]), "key": f["key"], "size": f["size"], "attributes": f["attributes"]}
-        for f in row["files"]
-    ]
-    document = {"item": row["name"], "status": row["status"], "metadata": row["metadata"], "files": files}
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)

@@ -1,4 +1,4 @@
-"""What a worker remembers of apps, steps and item names, so that a claim need not carry it all."""
+"""What a worker remembers of apps and steps, so that a claim need not carry it all."""
 
 from __future__ import annotations
 
@@ -6,50 +6,39 @@ from tidemill.db.database import Row
 from tidemill.domain.retries import RetryPolicy
 from tidemill.executors.contract import AppCall
 from tidemill.runner.attempts import StepSpec
-from tidemill.runner.exchange import Exchange
-
-NAMES_KEPT = 20_000
+from tidemill.runner.link import Exchanging
 
 
 class SpecCache:
     """Steps never change; an app's revision, which every claim brings, tells when what is known of it is old."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchanging) -> None:
         self._exchange = exchange
         self._apps: dict[int, Row] = {}
         self._steps: dict[tuple[int, int], Row] = {}
         self._ready: dict[tuple[int, int, int, int], StepSpec] = {}
-        self._names: dict[int, str] = {}
 
     async def prepare(self, tasks: list[Row]) -> None:
-        """Learn what these tasks need in at most three queries."""
+        """Learn what these tasks need in at most two queries."""
         apps = {t["app_id"] for t in tasks if self._app_is_old(t)}
         versions = {t["pipeline_version_id"] for t in tasks if (t["pipeline_version_id"], t["step"]) not in self._steps}
-        items = {t["item_id"] for t in tasks if t["item_id"] not in self._names and t["earlier_output"] is None}
         if apps:
             for row in await self._exchange.ask("workers.specs", apps=list(apps)):
                 self._apps[row["id"]] = row
         if versions:
             for row in await self._exchange.ask("workers.steps", versions=list(versions)):
                 self._steps[row["pipeline_version_id"], row["position"]] = row
-        if items:
-            if len(self._names) > NAMES_KEPT:
-                self._names.clear()
-            for row in await self._exchange.ask("workers.items", items=list(items)):
-                self._names[row["id"]] = row["name"]
 
     def _app_is_old(self, task: Row) -> bool:
         known = self._apps.get(task["app_id"])
-        return known is None or known["revision"] != task["revision"]
+        return known is None or known["revision"] != task["app_revision"]
 
-    async def item(self, item_id: int) -> str:
-        if item_id not in self._names:
-            rows = await self._exchange.ask("workers.items", items=[item_id])
-            self._names[item_id] = rows[0]["name"]
-        return self._names[item_id]
+    async def record(self, item_id: int) -> Row:
+        """The item's record as it is now, with its files and what other systems did to it."""
+        return (await self._exchange.ask("workers.records", items=[item_id]))[0]
 
     async def step(self, task: Row) -> StepSpec:
-        key = (task["pipeline_version_id"], task["step"], task["app_id"], task["revision"])
+        key = (task["pipeline_version_id"], task["step"], task["app_id"], task["app_revision"])
         if key not in self._ready:
             if self._app_is_old(task) or (task["pipeline_version_id"], task["step"]) not in self._steps:
                 await self.prepare([task])
@@ -69,6 +58,7 @@ def _spec(app: Row, step: Row) -> StepSpec:
             metadata=app["metadata"] or {},
             deadline=app["deadline"],
             max_answer=app["max_answer"],
+            options=app["options"],
         ),
         parameters=step["parameters"],
         policy=RetryPolicy(

@@ -11,13 +11,14 @@ from typing import Any
 
 import structlog
 
-from tidemill.db.database import Database, Row, translated
+from tidemill.db.database import Row
 from tidemill.errors import DatabaseRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
-from tidemill.runner.attempts import Attempts, Held
-from tidemill.runner.exchange import WORK_CHANNEL, Abilities, Exchange
+from tidemill.runner.attempts import Attempts, Held, rounded
+from tidemill.runner.exchange import Abilities
+from tidemill.runner.link import Link
 from tidemill.runner.processes import Process
-from tidemill.runner.results import Result, broken, refused
+from tidemill.runner.results import LOG_LIMIT, Result, broken, refused
 from tidemill.runner.specs import SpecCache
 from tidemill.storage.documents import DocumentStore
 
@@ -30,6 +31,9 @@ LARGEST_EXCHANGE = 8 * 1024 * 1024
 """Bytes of results that go in one statement; more wait for the next."""
 
 MOST_RESULTS = 1000
+
+TELL_EVERY = 1.0
+"""Seconds between tellings of progress and logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +53,20 @@ class Worker:
 
     def __init__(
         self,
-        database: Database,
+        link: Link,
         executors: Mapping[str, Executor],
         documents: DocumentStore,
         *,
         pace: Pace | None = None,
         functions: tuple[str, ...] = (),
     ) -> None:
-        self._database = database
+        self._link = link
         self._executors = executors
         self._pace = pace or Pace()
         kinds = [kind for kind in executors if kind != "python" or functions]
         abilities = Abilities(kinds, functions)
-        self._exchange = Exchange(database, lease=self._pace.lease, abilities=abilities)
-        self._side = Exchange(database, lease=self._pace.lease, abilities=abilities)
+        self._exchange = link.exchange(self._pace.lease, abilities)
+        self._side = link.exchange(self._pace.lease, abilities)
         self._specs = SpecCache(self._side)
         self._attempts = Attempts(executors, documents, self._specs, self._note_submitted)
         self._held: dict[Key, Held] = {}
@@ -91,9 +95,8 @@ class Worker:
     async def run(self) -> None:
         """Reconcile, then work until stopped. A lost database is waited for; work in hand goes on meanwhile."""
         await self._register()
-        helpers = [
-            asyncio.create_task(self._steady(helper)) for helper in (self._listen, self._heartbeat, self._reconcile)
-        ]
+        duties = (self._listen, self._heartbeat, self._tell, self._reconcile)
+        helpers = [asyncio.create_task(self._steady(helper)) for helper in duties]
         try:
             while not self._abandoned and (not self._stopping or self._held or self._finished):
                 await self._turn()
@@ -243,15 +246,11 @@ class Worker:
         """Wake at NOTIFY. A hint only: the poll beneath finds all that a lost connection missed."""
         while True:
             with suppress(DatabaseUnavailable):
-                connection = await self._database.connect()
-                with translated():
-                    async with connection:
-                        await connection.execute(f"listen {WORK_CHANNEL}".encode())
-                        async for notice in connection.notifies():
-                            self._look = True
-                            self._wake.set()
-                            if notice.payload == "cancel":
-                                await self._renew()
+                async for notice in self._link.notices():
+                    self._look = True
+                    self._wake.set()
+                    if notice == "cancel":
+                        await self._renew()
             await asyncio.sleep(self._pace.poll)
 
     async def _heartbeat(self) -> None:
@@ -260,6 +259,17 @@ class Worker:
             with suppress(DatabaseUnavailable):
                 await self._renew()
 
+    async def _tell(self) -> None:
+        """Pass on what attempts report, progress and lines of log, while people may be looking on."""
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            fresh = [held for held in self._held.values() if held.news]
+            if not fresh:
+                continue
+            rows = [held.take_news() for held in fresh]
+            with suppress(DatabaseUnavailable):
+                await self._side.ask("tasks.tell", tasks=rows, most=LOG_LIMIT)
+
     async def _renew(self) -> None:
         """Push back the leases of what is in hand, and stop what was cancelled.
 
@@ -267,7 +277,7 @@ class Worker:
         """
         sent = dict(self._held)
         rows = [
-            {"task": task, "fence": fence, "progress": _rounded(held.progress)} for (task, fence), held in sent.items()
+            {"task": task, "fence": fence, "progress": rounded(held.progress)} for (task, fence), held in sent.items()
         ]
         kept = {(row["id"], row["fence"]) for row in await self._side.ask("tasks.renew", tasks=rows)}
         lost = [{"task": task, "fence": fence} for task, fence in sent.keys() - kept]
@@ -289,9 +299,10 @@ class Worker:
         while True:
             with suppress(DatabaseUnavailable):
                 await self._renew()  # first: after a long silence of the database its own leases have run out, too
-                await self._bury_neighbours()
-                await self._side.ask("tasks.expire", notify=True)
-                await self._side.close_runs()
+                if self._link.keeps_house:
+                    await self._bury_neighbours()
+                    await self._side.ask("tasks.expire", notify=True)
+                    await self._side.close_runs()
                 if not self._stopping:
                     room = self._pace.slots - len(self._held)
                     for task in await self._side.ask("tasks.adopt", n=max(room, 0)):
@@ -327,8 +338,3 @@ class Worker:
             await executor.close()
         await self._exchange.close()
         await self._side.close()
-
-
-def _rounded(progress: float | None) -> float | None:
-    """An app may report 1e-60, which the column cannot hold."""
-    return None if progress is None else round(progress, 4)

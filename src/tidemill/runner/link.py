@@ -1,0 +1,68 @@
+"""How a worker reaches its site: over a database connection, or, behind a firewall, over HTTP (`runner/remote.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from tidemill.db.database import Database, Row, translated
+from tidemill.runner.exchange import WORK_CHANNEL, Abilities, Exchange
+from tidemill.runner.processes import Process
+
+
+class Exchanging(Protocol):
+    """A worker's conversation with its site; see `Exchange`, which holds it with the database itself.
+
+    Every method may raise DatabaseUnavailable (the site cannot be reached: try again) and DatabaseRefused (a rule was
+    broken: do not).
+    """
+
+    worker: int
+
+    async def register(self, hostname: str, process: Process, slots: int) -> int: ...
+
+    async def finish_and_claim(
+        self, results: Sequence[dict[str, Any]], documents: Sequence[dict[str, Any]], n: int
+    ) -> tuple[list[Row], list[Row]]: ...
+
+    async def close_runs(self) -> list[int]: ...
+
+    async def ask(self, name: str, *, notify: bool = False, **params: Any) -> list[Row]: ...
+
+    async def close(self) -> None: ...
+
+
+class Link(Protocol):
+    """A way to a site."""
+
+    keeps_house: bool
+    """Whether a worker on this link also frees what other workers lost (see `Worker`)."""
+
+    def exchange(self, lease: float, abilities: Abilities) -> Exchanging:
+        """A conversation of its own; a worker holds two, so that a heartbeat need not wait for a large hand-in."""
+        ...
+
+    def notices(self) -> AsyncIterator[str]:
+        """The site's hints: "" is new work, "cancel" that something was cancelled. Ends, or raises DatabaseUnavailable,
+        when the connection is lost; each call makes a new one."""
+        ...
+
+
+class DatabaseLink:
+    """Straight to the database."""
+
+    keeps_house = True
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def exchange(self, lease: float, abilities: Abilities) -> Exchange:
+        return Exchange(self._database, lease=lease, abilities=abilities)
+
+    async def notices(self) -> AsyncIterator[str]:
+        connection = await self._database.connect()
+        with translated():
+            async with connection:
+                await connection.execute(f"listen {WORK_CHANNEL}".encode())
+                async for notice in connection.notifies():
+                    yield notice.payload

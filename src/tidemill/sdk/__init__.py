@@ -1,0 +1,1 @@
+"""What a physicist imports: steps, and a client of the site."""
