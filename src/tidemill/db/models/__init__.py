@@ -3,7 +3,18 @@
 from tidemill.db.models.accounts import Token
 from tidemill.db.models.apps import App, AppVersion, Pipeline, PipelineVersion, Step
 from tidemill.db.models.base import Base
-from tidemill.db.models.catalogue import File, Import, Item, ItemFile, PastStep, Project, ProjectItem, Site, Source
+from tidemill.db.models.catalogue import (
+    File,
+    Import,
+    Imported,
+    Item,
+    ItemFile,
+    PastStep,
+    Project,
+    ProjectItem,
+    Site,
+    Source,
+)
 from tidemill.db.models.runs import (
     Attempt,
     Batch,
@@ -32,6 +43,7 @@ __all__ = [
     "Document",
     "File",
     "Import",
+    "Imported",
     "Item",
     "ItemFile",
     "LiveLog",

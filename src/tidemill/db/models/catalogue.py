@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tidemill.db.models.base import Base, Json, Key, Now
@@ -131,3 +131,24 @@ class Import(Base):
     seq: Mapped[str] = mapped_column(server_default="")
     records: Mapped[int] = mapped_column(server_default="0")
     updated_at: Mapped[Now]
+
+
+class Imported(Base):
+    """One document of another system as it was last taken over: what tells an edit there from an edit here."""
+
+    __tablename__ = "imported"
+    __table_args__ = (
+        ForeignKeyConstraint(["import"], ["import.name"], ondelete="CASCADE", name="imported_import_fkey"),
+        Index("imported_noted_idx", "import", "document", postgresql_where=text("note <> ''")),
+    )
+
+    origin: Mapped[str] = mapped_column("import", primary_key=True)
+    document: Mapped[str] = mapped_column(primary_key=True)
+    """Its id there."""
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), index=True)
+    """NULL: it could not be taken."""
+    rev: Mapped[str] = mapped_column(server_default="")
+    status: Mapped[str] = mapped_column(server_default="")
+    details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
+    note: Mapped[str] = mapped_column(server_default="")
+    """What a person should know: why it could not be taken, what was kept because it had been edited here."""

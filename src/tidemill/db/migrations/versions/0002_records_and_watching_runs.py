@@ -106,6 +106,23 @@ def upgrade() -> None:
     )
     op.create_index(op.f("past_step_name_idx"), "past_step", ["name"], unique=False)
     op.create_table(
+        "imported",
+        sa.Column("import", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("item_id", sa.BigInteger(), nullable=True),
+        sa.Column("rev", sa.Text(), server_default="", nullable=False),
+        sa.Column("status", sa.Text(), server_default="", nullable=False),
+        sa.Column("metadata", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["import"], ["import.name"], name=op.f("imported_import_fkey"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("imported_item_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("import", "document", name=op.f("imported_pkey")),
+    )
+    op.create_index(op.f("imported_item_id_idx"), "imported", ["item_id"], unique=False)
+    op.create_index(
+        "imported_noted_idx", "imported", ["import", "document"], unique=False, postgresql_where=sa.text("note <> ''")
+    )
+    op.create_table(
         "watch",
         sa.Column("run_id", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -250,6 +267,7 @@ def downgrade() -> None:
     op.drop_column("app", "quiet")
     op.drop_column("app", "options")
     op.drop_table("watch")
+    op.drop_table("imported")
     op.drop_index(op.f("past_step_name_idx"), table_name="past_step")
     op.drop_table("past_step")
     op.drop_table("token")
