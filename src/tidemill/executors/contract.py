@@ -79,6 +79,9 @@ class Skipped:
 
     reason: str
     log: str = ""
+    app_version: str = ""
+    files: tuple[KeptFile, ...] = ()
+    inputs: tuple[KeptFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ class Failed:
     status: str = ""
     """The status that the item gets together with this failure (`bad`), with the reason; empty: it stays as it is."""
     inputs: tuple[KeptFile, ...] = ()
+    files: tuple[KeptFile, ...] = ()
+    """What is worth keeping of a failed attempt; nothing of it goes to later steps."""
+    app_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,15 @@ def judged(task: Row, policy: RetryPolicy, outcome: Outcome, stored: Stored | No
             "record": dict(outcome.record) or None,
         }
     elif isinstance(outcome, Skipped):
-        row |= {"outcome": "skipped", "move": "next", "log": _tail(outcome.log), "error": clean(outcome.reason)}
+        row |= {
+            "outcome": "skipped",
+            "move": "next",
+            "log": _tail(outcome.log),
+            "said": clean(outcome.app_version),
+            "files": _listed(outcome.files),
+            "inputs": _listed(outcome.inputs),
+            "error": clean(outcome.reason),
+        }
     elif isinstance(outcome, Failed):
         row |= _failed(task, policy, outcome)
     else:
@@ -101,7 +109,9 @@ def _failed(task: Row, policy: RetryPolicy, outcome: Failed) -> dict[str, Any]:
         "error": error,
         "reason": reason,
         "log": _tail(outcome.log),
+        "said": clean(outcome.app_version),
         "status": outcome.status or None,
+        "files": _listed(outcome.files),
         "inputs": _listed(outcome.inputs),
     }
 
