@@ -27,6 +27,7 @@ from tidemill.db.models.runs import (
     Schedule,
     Tally,
     Task,
+    Trial,
     Watch,
     Worker,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Tally",
     "Task",
     "Token",
+    "Trial",
     "Watch",
     "Worker",
 ]

@@ -271,6 +271,20 @@ class Attempt(Base):
     superseded_at: Mapped[dt.datetime | None]
 
 
+class Trial(Base):
+    """A few tasks of a failure family that were tried again before the rest of it."""
+
+    __tablename__ = "trial"
+
+    id: Mapped[Key]
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
+    family: Mapped[str]
+    """See `domain/failures.py`."""
+    tried: Mapped[list[Any]]
+    """`[{"task", "step", "fence"}]`: what was tried, and the last attempt before."""
+    started_at: Mapped[Now]
+
+
 class LiveLog(Base):
     """The newest lines of an attempt in hand, for whoever looks on. Gone when it ends: it keeps its own log."""
 
@@ -287,7 +301,10 @@ class Change(Base):
     """One entry of the change feed. Its position is (xid, id): see `feed/`."""
 
     __tablename__ = "change"
-    __table_args__ = (Index("change_item_idx", "item_id", "xid", "id", postgresql_where=text("item_id is not null")),)
+    __table_args__ = (
+        Index("change_item_idx", "item_id", "xid", "id", postgresql_where=text("item_id is not null")),
+        Index("change_at_idx", "at", postgresql_using="brin"),
+    )
 
     xid: Mapped[int] = mapped_column(Xid8, primary_key=True, server_default=func.pg_current_xact_id())
     id: Mapped[int] = mapped_column(BigInteger, Identity(cache=200), primary_key=True)

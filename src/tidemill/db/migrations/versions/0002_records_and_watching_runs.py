@@ -123,6 +123,17 @@ def upgrade() -> None:
         "imported_noted_idx", "imported", ["import", "document"], unique=False, postgresql_where=sa.text("note <> ''")
     )
     op.create_table(
+        "trial",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("family", sa.Text(), nullable=False),
+        sa.Column("tried", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("trial_run_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("trial_pkey")),
+    )
+    op.create_index(op.f("trial_run_id_idx"), "trial", ["run_id"], unique=False)
+    op.create_table(
         "watch",
         sa.Column("run_id", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -161,6 +172,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("inputs is not null"),
     )
     op.add_column("change", sa.Column("project_id", sa.BigInteger(), nullable=True))
+    op.create_index("change_at_idx", "change", ["at"], unique=False, postgresql_using="brin")
     op.create_index(
         "change_item_idx",
         "change",
@@ -254,6 +266,7 @@ def downgrade() -> None:
         "item_metadata_idx", table_name="item", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}
     )
     op.drop_column("item", "status_reason")
+    op.drop_index("change_at_idx", table_name="change")
     op.drop_index("change_item_idx", table_name="change", postgresql_where=sa.text("item_id is not null"))
     op.drop_index(
         "attempt_inputs_idx",
@@ -267,6 +280,8 @@ def downgrade() -> None:
     op.drop_column("app", "quiet")
     op.drop_column("app", "options")
     op.drop_table("watch")
+    op.drop_index(op.f("trial_run_id_idx"), table_name="trial")
+    op.drop_table("trial")
     op.drop_table("imported")
     op.drop_index(op.f("past_step_name_idx"), table_name="past_step")
     op.drop_table("past_step")
