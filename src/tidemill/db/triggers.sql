@@ -49,6 +49,23 @@ create or replace trigger member_inserted after insert on project_item
 create or replace trigger member_deleted after delete on project_item
     referencing old table as members for each statement execute function member_changed();
 
+-- So is every item that a file comes to, or leaves, unless this transaction has told of the item already.
+create or replace function link_changed() returns trigger language plpgsql as $$
+begin
+    insert into change (kind, item_id, state)
+    select 'item', i.id, i.status from (select distinct item_id from links) l join item i on i.id = l.item_id
+    where i.xmin <> pg_current_xact_id()::xid;
+    if found then
+        perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
+    end if;
+    return null;
+end $$;
+
+create or replace trigger link_inserted after insert on item_file
+    referencing new table as links for each statement execute function link_changed();
+create or replace trigger link_deleted after delete on item_file
+    referencing old table as links for each statement execute function link_changed();
+
 -- And every project that is made, edited, locked or unlocked.
 create or replace function project_changed() returns trigger language plpgsql as $$
 begin

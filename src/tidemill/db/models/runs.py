@@ -79,6 +79,8 @@ class Run(Base):
     """Whether the output of an earlier attempt with the same input, app version and parameters is taken."""
     quiet: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
     """Hours in which no attempt of this run is begun; as in `App.quiet`."""
+    watch: Mapped[str | None]
+    """The watch that it was started for; the run that takes in items now is the one that `Watch` names."""
     steps: Mapped[int] = mapped_column(SmallInteger)
     total: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[Now]
@@ -181,7 +183,7 @@ class Task(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "position"),
         UniqueConstraint("item_id", "run_id"),
-        CheckConstraint("not held or state = 'waiting'", name="held"),
+        CheckConstraint("not held or state in ('waiting', 'running', 'submitted')", name="held"),
         CheckConstraint(one_of("state", TaskState), name="state"),
         CheckConstraint(f"(finished_at is not null) = ({_final})", name="finished"),
         CheckConstraint(f"(lease_until is not null) = ({_in_hand})", name="lease"),
@@ -205,7 +207,8 @@ class Task(Base):
     entered_step: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     """The step that it began at: not the first where another system has done some (see `PastStep`)."""
     held: Mapped[bool] = mapped_column(server_default=text("false"))
-    """Waits although it is due; `reason` says why (its item no longer matches, a person holds it back)."""
+    """Waits although it is due; `reason` says why (its item no longer matches, a person holds it back). Of a task in
+    hand: it will, when this step is over."""
     fresh: Mapped[bool] = mapped_column(server_default=text("false"))
     """Set by a re-run: earlier outputs are not used again."""
     document: Mapped[bytes] = mapped_column(LargeBinary)
@@ -304,6 +307,7 @@ class Change(Base):
     __table_args__ = (
         Index("change_item_idx", "item_id", "xid", "id", postgresql_where=text("item_id is not null")),
         Index("change_at_idx", "at", postgresql_using="brin"),
+        Index("change_record_idx", "xid", "id", postgresql_where=text("kind in ('item', 'project')")),
     )
 
     xid: Mapped[int] = mapped_column(Xid8, primary_key=True, server_default=func.pg_current_xact_id())

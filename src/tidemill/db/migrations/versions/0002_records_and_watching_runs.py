@@ -21,6 +21,7 @@ WITH_SKIPPED = "outcome in ('done', 'failed', 'skipped', 'lost', 'late', 'releas
 TRIGGERS = [
     ("item_edited", "item"), ("item_inserted", "item"), ("item_updated", "item"), ("item_deleted", "item"),
     ("member_inserted", "project_item"), ("member_deleted", "project_item"), ("project_changed", "project"),
+    ("link_inserted", "item_file"), ("link_deleted", "item_file"),
     ("task_inserted", "task"), ("task_updated", "task"), ("task_deleted", "task"),
 ]  # fmt: skip
 REUSABLE = "outcome = 'done' and origin_task_id is null"
@@ -174,6 +175,13 @@ def upgrade() -> None:
     op.add_column("change", sa.Column("project_id", sa.BigInteger(), nullable=True))
     op.create_index("change_at_idx", "change", ["at"], unique=False, postgresql_using="brin")
     op.create_index(
+        "change_record_idx",
+        "change",
+        ["xid", "id"],
+        unique=False,
+        postgresql_where=sa.text("kind in ('item', 'project')"),
+    )
+    op.create_index(
         "change_item_idx",
         "change",
         ["item_id", "xid", "id"],
@@ -193,6 +201,7 @@ def upgrade() -> None:
         "run",
         sa.Column("quiet", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
     )
+    op.add_column("run", sa.Column("watch", sa.Text(), nullable=True))
     op.add_column("task", sa.Column("entered_step", sa.SmallInteger(), server_default="0", nullable=False))
     op.add_column("task", sa.Column("held", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("task", sa.Column("revision", sa.BigInteger(), nullable=True))
@@ -215,7 +224,7 @@ def upgrade() -> None:
     op.create_unique_constraint(op.f("task_item_id_run_id_key"), "task", ["item_id", "run_id"])
     op.add_column("worker", sa.Column("token_id", sa.BigInteger(), nullable=True))
     op.create_foreign_key(op.f("worker_token_id_fkey"), "worker", "token", ["token_id"], ["id"], ondelete="SET NULL")
-    op.create_check_constraint("held", "task", "not held or state = 'waiting'")
+    op.create_check_constraint("held", "task", "not held or state in ('waiting', 'running', 'submitted')")
     op.drop_constraint("outcome", "attempt", type_="check")
     op.create_check_constraint("outcome", "attempt", WITH_SKIPPED)
     op.drop_index("attempt_reuse_idx", table_name="attempt")
@@ -234,7 +243,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name, table in TRIGGERS:
         op.execute(f"drop trigger {name} on {table}")
-    for function in ("item_edited", "item_changed", "member_changed", "project_changed", "task_moved"):
+    for function in ("item_edited", "item_changed", "member_changed", "link_changed", "project_changed", "task_moved"):
         op.execute(f"drop function {function}()")
     op.drop_constraint("outcome", "attempt", type_="check")
     op.execute("delete from attempt where outcome = 'skipped'")
@@ -261,11 +270,13 @@ def downgrade() -> None:
     op.drop_column("task", "revision")
     op.drop_column("task", "held")
     op.drop_column("task", "entered_step")
+    op.drop_column("run", "watch")
     op.drop_column("run", "quiet")
     op.drop_index(
         "item_metadata_idx", table_name="item", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}
     )
     op.drop_column("item", "status_reason")
+    op.drop_index("change_record_idx", table_name="change", postgresql_where=sa.text("kind in ('item', 'project')"))
     op.drop_index("change_at_idx", table_name="change")
     op.drop_index("change_item_idx", table_name="change", postgresql_where=sa.text("item_id is not null"))
     op.drop_index(
