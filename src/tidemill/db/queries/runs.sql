@@ -85,9 +85,12 @@ noted as (
 )
 select count(*) as tasks from moved;
 
--- end: a cancelled run with nothing left in hand.
+-- end: a cancelled run with nothing left in hand; it watches no more.
 with ended as (
     update run set state = 'cancelled', finished_at = now(), paused = false where id = %(run)s and state = 'active' returning id
+),
+unwatched as (
+    delete from watch w using ended where w.run_id = ended.id
 ),
 noted as (
     insert into change (kind, run_id, state) select 'run', id, 'cancelled' from ended

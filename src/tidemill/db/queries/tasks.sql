@@ -116,7 +116,8 @@ moved as (
         fresh = t.fresh and next.state <> 'done',
         due_at = now() + make_interval(secs => coalesce(f.delay, 0)),
         started_at = null, lease_until = null, worker_id = null, handle = null, progress = null,
-        reason = f.reason,
+        held = t.held and next.state = 'waiting',
+        reason = case when t.held and next.state = 'waiting' then t.reason else f.reason end,
         finished_at = case when next.state in ('done', 'failed') then now() end
     from held h
     join result f on f.task = h.id and f.fence = h.fence
@@ -271,8 +272,10 @@ moved as (
     set state = case when gone.tries + 1 >= gone.allowed then 'failed' else 'waiting' end,
         tries = gone.tries + 1, due_at = now(), started_at = null, lease_until = null, worker_id = null, progress = null,
         finished_at = case when gone.tries + 1 >= gone.allowed then now() end,
-        reason = 'the worker on ' || gone.hostname || ' stopped answering during the step (try ' || gone.tries + 1
-                 || ' of ' || gone.allowed || ')'
+        held = t.held and gone.tries + 1 < gone.allowed,
+        reason = case when t.held and gone.tries + 1 < gone.allowed then t.reason
+                      else 'the worker on ' || gone.hostname || ' stopped answering during the step (try '
+                           || gone.tries + 1 || ' of ' || gone.allowed || ')' end
     from gone where t.id = gone.id
     returning t.id, t.run_id, t.item_id, t.position, t.step, t.state, t.reason
 ),
