@@ -22,7 +22,7 @@ begin
         insert into change (kind, item_id, state)
         select 'item', n.id, n.status from new_items n join old_items o on o.id = n.id where o.revision <> n.revision;
     else
-        insert into change (kind, item_id, state) select 'item', id, 'deleted' from old_items;
+        insert into change (kind, item_id, state, name) select 'item', id, 'deleted', name from old_items;
     end if;
     perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
     return null;
@@ -101,3 +101,17 @@ create or replace trigger task_updated after update on task
     referencing old table as old_tasks new table as new_tasks for each statement execute function task_moved();
 create or replace trigger task_deleted after delete on task
     referencing old table as old_tasks for each statement execute function task_moved();
+
+-- The step that an item has done last: the newest success that is not superseded, over all its runs; else the last that
+-- another system did before the item came here; else none. Exact on the name, since it is a name and no part of one.
+create or replace function last_step(bigint) returns text language sql stable as $$
+    select coalesce(
+        (select s.name
+         from task t
+         join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
+         join run r on r.id = t.run_id
+         join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
+         where t.item_id = $1
+         order by a.finished_at desc, a.task_id desc, a.step desc limit 1),
+        (select p.name from past_step p where p.item_id = $1 order by p.position desc limit 1))
+$$;

@@ -112,10 +112,11 @@ class PastStep(Base):
     """A step that another system did before the item came here: the beginning of the item's process."""
 
     __tablename__ = "past_step"
+    __table_args__ = (Index("past_step_name_idx", "name", "item_id"),)
 
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    name: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
     details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     """The entry as the other system had it."""
     finished_at: Mapped[dt.datetime | None]

@@ -246,6 +246,12 @@ class Attempt(Base):
             postgresql_where=text("inputs is not null"),
         ),
         Index("attempt_finished_at_idx", "finished_at", postgresql_using="brin"),
+        Index(
+            "attempt_skipped_idx",
+            "step",
+            "task_id",
+            postgresql_where=text("outcome = 'skipped' and superseded_at is null"),
+        ),
         Index("attempt_app_version_id_idx", "app_version_id", postgresql_where=text("superseded_at is null")),
     )
 
@@ -321,7 +327,21 @@ class Change(Base):
     position: Mapped[int | None] = mapped_column(Integer)
     step: Mapped[int | None] = mapped_column(SmallInteger)
     state: Mapped[str | None]
+    name: Mapped[str | None]
+    """What an item was called that is deleted: its record can no longer be asked."""
     at: Mapped[Now]
+
+
+class Floor(Base):
+    """Up to where the change feed has been pruned. One row, or none yet."""
+
+    __tablename__ = "floor"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="1")
+    seq: Mapped[str]
+    """The last position that was removed: whoever stands before it has missed something."""
+    updated_at: Mapped[Now]
 
 
 class Consumer(Base):

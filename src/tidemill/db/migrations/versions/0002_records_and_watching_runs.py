@@ -36,6 +36,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("consumer_pkey")),
     )
     op.create_table(
+        "floor",
+        sa.Column("id", sa.SmallInteger(), server_default="1", autoincrement=False, nullable=False),
+        sa.Column("seq", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("floor_one_row_check")),
+        sa.PrimaryKeyConstraint("id", name=op.f("floor_pkey")),
+    )
+    op.create_table(
         "import",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("seq", sa.Text(), server_default="", nullable=False),
@@ -105,7 +113,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("past_step_item_id_fkey"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("item_id", "position", name=op.f("past_step_pkey")),
     )
-    op.create_index(op.f("past_step_name_idx"), "past_step", ["name"], unique=False)
+    op.create_index("past_step_name_idx", "past_step", ["name", "item_id"], unique=False)
     op.create_table(
         "imported",
         sa.Column("import", sa.Text(), nullable=False),
@@ -172,7 +180,15 @@ def upgrade() -> None:
         postgresql_ops={"inputs": "jsonb_path_ops"},
         postgresql_where=sa.text("inputs is not null"),
     )
+    op.create_index(
+        "attempt_skipped_idx",
+        "attempt",
+        ["step", "task_id"],
+        unique=False,
+        postgresql_where=sa.text("outcome = 'skipped' and superseded_at is null"),
+    )
     op.add_column("change", sa.Column("project_id", sa.BigInteger(), nullable=True))
+    op.add_column("change", sa.Column("name", sa.Text(), nullable=True))
     op.create_index("change_at_idx", "change", ["at"], unique=False, postgresql_using="brin")
     op.create_index(
         "change_record_idx",
@@ -255,6 +271,14 @@ def downgrade() -> None:
     op.drop_index("task_ended_idx", table_name="task")
     op.drop_constraint("held", "task", type_="check")
     op.drop_column("change", "project_id")
+    op.drop_column("change", "name")
+    op.drop_index(
+        "attempt_skipped_idx",
+        table_name="attempt",
+        postgresql_where=sa.text("outcome = 'skipped' and superseded_at is null"),
+    )
+    op.execute("drop function last_step(bigint)")
+    op.drop_table("floor")
     op.drop_constraint(op.f("worker_token_id_fkey"), "worker", type_="foreignkey")
     op.drop_column("worker", "token_id")
     op.drop_constraint(op.f("task_item_id_run_id_key"), "task", type_="unique")
@@ -294,7 +318,7 @@ def downgrade() -> None:
     op.drop_index(op.f("trial_run_id_idx"), table_name="trial")
     op.drop_table("trial")
     op.drop_table("imported")
-    op.drop_index(op.f("past_step_name_idx"), table_name="past_step")
+    op.drop_index("past_step_name_idx", table_name="past_step")
     op.drop_table("past_step")
     op.drop_table("token")
     op.drop_index("tally_run_id_idx", table_name="tally")
