@@ -30,10 +30,10 @@ join document d on d.sha256 = a.output where t.run_id = %s and a.outcome = 'done
 """
 
 
-async def one(url: str, database: Database) -> float:
+async def one(url: str, database: Database, batch: str = "all") -> float:
     """Seconds from just before the commit of a run of one item to its step's first line."""
     async with database.begin() as session:
-        run = await runs.start(session, DOCUMENTS, runs.Start("all", "chain", reuse=False))
+        run = await runs.start(session, DOCUMENTS, runs.Start(batch, "chain", reuse=False))
         await runs.announce(session)
         committed = time.time()
     await finished(url, run)

@@ -18,13 +18,14 @@ from tidemill.db.embedded import EmbeddedServer
 
 
 @asynccontextmanager
-async def server(url: str | None) -> AsyncIterator[str]:
-    """The address of the given server, or of an embedded one that lives as long as this context."""
+async def server(url: str | None, keep: Path | None = None) -> AsyncIterator[str]:
+    """The address of the given server, or of an embedded one that lives as long as this context; its data, too, unless
+    `keep` names a folder for it."""
     if url is not None:
         yield url
         return
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        embedded = EmbeddedServer(Path(folder) / "database")
+        embedded = EmbeddedServer((keep or Path(folder)) / "database")
         try:
             yield await embedded.start()
         finally:

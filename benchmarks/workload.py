@@ -105,9 +105,10 @@ async def define(
 ) -> None:
     """A new version of the pipeline; `series` in the parameters makes its outputs differ from all before."""
     async with database.begin() as session:
-        pipeline = (await session.scalars(select(Pipeline))).one()
+        pipeline = (await session.scalars(select(Pipeline).where(Pipeline.name == "chain"))).one()
         found = (await session.scalars(select(App).where(App.name == app))).one()
-        latest = (await session.scalars(select(PipelineVersion.number).order_by(PipelineVersion.number.desc()))).first()
+        numbers = select(PipelineVersion.number).where(PipelineVersion.pipeline_id == pipeline.id)
+        latest = (await session.scalars(numbers.order_by(PipelineVersion.number.desc()))).first()
         version = PipelineVersion(pipeline_id=pipeline.id, number=(latest or 0) + 1)
         session.add(version)
         await session.flush()
