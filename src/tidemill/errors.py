@@ -7,6 +7,7 @@ TidemillError
 │   └── UnknownIds        ids that name nothing; none of the rest was done
 ├── NotFound              the thing named does not exist
 ├── Conflict              the thing is in a state that forbids this
+│   └── ChangesGone       the change feed no longer reaches back to that position
 ├── AppRefused            an app could not be registered or read
 ├── AddressForbidden      a URL leads to a host or network that the site does not allow
 ├── DatabaseUnavailable   PostgreSQL cannot be reached
@@ -56,6 +57,10 @@ class NotFound(TidemillError):
 
 class Conflict(TidemillError):
     """The present state does not allow this."""
+
+
+class ChangesGone(Conflict):
+    """The change feed no longer reaches back to that position."""
 
 
 class AppRefused(TidemillError):

@@ -18,6 +18,7 @@ STATUS: dict[type, int] = {
     errors.InvalidInput: 422,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.ChangesGone: 410,
     errors.AppRefused: 502,
     errors.AddressForbidden: 422,
     errors.DatabaseUnavailable: 503,
