@@ -19,6 +19,8 @@ STATUS: dict[type, int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.ChangesGone: 410,
+    errors.AccessRefused: 403,
+    errors.WrongProtocol: 400,
     errors.AppRefused: 502,
     errors.AddressForbidden: 422,
     errors.DatabaseUnavailable: 503,
