@@ -303,6 +303,8 @@ class LiveLog(Base):
     task_id: Mapped[int] = mapped_column(primary_key=True)
     fence: Mapped[int] = mapped_column(Integer, primary_key=True)
     log: Mapped[str] = mapped_column(server_default="")
+    total: Mapped[int] = mapped_column(server_default="0")
+    """Characters said so far; `log` holds the last of them."""
     updated_at: Mapped[Now]
 
 

@@ -94,7 +94,7 @@ on conflict do nothing;
 -- finish: apply results under their fences: attempt, new state, change and circuit in one statement; late ones are kept, not applied.
 with result as materialized (
     select * from json_to_recordset(%(results)s::json) as r(
-        task bigint, fence int, step smallint, app bigint, version bigint, pipeline_version bigint, outcome text, move text,
+        task bigint, fence int, step smallint, app bigint, version bigint, ran text, pipeline_version bigint, outcome text, move text,
         input text, started timestamptz, output text, error text, reason text, log text, said text, delay float8,
         counted boolean, down boolean, origin_task bigint, origin_fence int, revision bigint, files jsonb, inputs jsonb,
         record jsonb, status text)
@@ -135,7 +135,12 @@ moved as (
 tried as (
     insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, input, output,
                          error, log, app_said, origin_task_id, origin_fence, files, inputs)
-    select f.task, f.fence, f.step, f.version, s.parameters,
+    select f.task, f.fence, f.step,
+           -- the version that really ran, where that is not the app's present one
+           coalesce(case when f.ran is not null then (
+               select v.id from app_version v where v.app_id = f.app and v.version = f.ran order by v.id desc limit 1
+           ) end, f.version),
+           s.parameters,
            case when h.id is null then 'late' else f.outcome end,
            %(worker)s, f.started, decode(f.input, 'hex'), decode(f.output, 'hex'), f.error,
            coalesce(f.log, ''), coalesce(f.said, ''), f.origin_task, f.origin_fence, f.files, f.inputs
@@ -388,9 +393,10 @@ moved as (
     update task t set progress = held.progress from held
     where t.id = held.id and held.progress is not null and t.progress is distinct from held.progress
 )
-insert into live_log as l (task_id, fence, log)
-select id, fence, right(log, %(most)s) from held where log <> ''
-on conflict (task_id, fence) do update set log = right(l.log || excluded.log, %(most)s), updated_at = now();
+insert into live_log as l (task_id, fence, log, total)
+select id, fence, right(log, %(most)s), length(log) from held where log <> ''
+on conflict (task_id, fence) do update
+    set log = right(l.log || excluded.log, %(most)s), total = l.total + excluded.total, updated_at = now();
 
 -- fold: add up the tallies of the runs that have more than :most of them. Who reads them meanwhile sees the same sums.
 with crowded as (

@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("task_id", sa.BigInteger(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("log", sa.Text(), server_default="", nullable=False),
+        sa.Column("total", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("task_id", "fence", name=op.f("live_log_pkey")),
         prefixes=["UNLOGGED"],
