@@ -62,6 +62,8 @@ class Held:
     progress: float | None = None
     log: str = ""
     """Lines that have not been told yet."""
+    said: int = 0
+    """Characters of log that were heard so far."""
     news: bool = False
     """Whether there is progress or log that has not been told yet."""
     renewed: Stored | None = None
@@ -81,11 +83,13 @@ class Held:
             self.progress, self.news = progress.fraction, True
         if progress.log:
             self.log, self.news = (self.log + progress.log)[-LOG_LIMIT:], True
+            self.said += len(progress.log)
 
     def take_news(self) -> dict[str, Any]:
         """What there is to tell, as `tasks.tell` takes it; from here on it counts as told."""
         task, fence = self.key
         news = {"task": task, "fence": fence, "progress": rounded(self.progress), "log": clean(self.log)}
+        news["total"] = self.said
         self.log, self.news = "", False
         return news
 
@@ -198,6 +202,8 @@ class Attempts:
                     outcome = Failed(f"The output could not be kept: {error}")
         task = held.task if step.app.kind in record_document.KINDS else held.task | {"revision": None}
         result = judged(task, step.policy, outcome, stored)
+        if step.app.kind in record_document.KINDS and result.row.get("said") not in (None, "", step.app.version):
+            result.row["ran"] = result.row["said"]
         if held.renewed is not None:
             result.documents.append(held.renewed.as_row())
         return result

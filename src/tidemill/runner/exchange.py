@@ -86,6 +86,8 @@ class Exchange:
                 await connection.execute(_sql("tasks.lock_limited_apps"), params)
             if documents:
                 await connection.execute(_sql("tasks.store"), {"documents": _json(documents)})
+            if any(result.get("ran") for result in results):
+                await connection.execute(_sql("tasks.versions"), {"results": _json(results)})
             if results:
                 moved = await connection.execute(_sql("tasks.finish"), params | {"results": _json(results)})
             if n > 0:

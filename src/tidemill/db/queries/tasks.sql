@@ -91,6 +91,14 @@ select distinct on (d.sha256) decode(d.sha256, 'hex'), d.size, d.body, d.locatio
 from json_to_recordset(%(documents)s::json) as d(sha256 text, size bigint, body text, location text)
 on conflict do nothing;
 
+-- versions: of an app, versions that ran somewhere without having been registered. Their outputs are of no other version.
+insert into app_version (app_id, version, digest)
+select distinct r.app, r.ran, encode(sha256('{}'), 'hex')
+from json_to_recordset(%(results)s::json) as r(app bigint, ran text)
+where r.ran is not null and not exists (select from app_version v where v.app_id = r.app and v.version = r.ran)
+  and exists (select from app a where a.id = r.app)
+on conflict do nothing;
+
 -- finish: apply results under their fences: attempt, new state, change and circuit in one statement; late ones are kept, not applied.
 with result as materialized (
     select * from json_to_recordset(%(results)s::json) as r(
@@ -382,10 +390,10 @@ where t.state = 'cancelled';
 
 -- tell: what attempts in hand have to say: how far they are, and the newest lines of their logs (the last :most characters).
 with said as materialized (
-    select * from json_to_recordset(%(tasks)s::json) as s(task bigint, fence int, progress real, log text)
+    select * from json_to_recordset(%(tasks)s::json) as s(task bigint, fence int, progress real, log text, total bigint)
 ),
 held as materialized (
-    select t.id, t.fence, s.progress, s.log from said s
+    select t.id, t.fence, s.progress, s.log, s.total from said s
     join task t on t.id = s.task and t.fence = s.fence and t.worker_id = %(worker)s
     order by t.id for no key update of t
 ),
@@ -394,9 +402,9 @@ moved as (
     where t.id = held.id and held.progress is not null and t.progress is distinct from held.progress
 )
 insert into live_log as l (task_id, fence, log, total)
-select id, fence, right(log, %(most)s), length(log) from held where log <> ''
+select id, fence, right(log, %(most)s), total from held where log <> ''
 on conflict (task_id, fence) do update
-    set log = right(l.log || excluded.log, %(most)s), total = l.total + excluded.total, updated_at = now();
+    set log = right(l.log || excluded.log, %(most)s), total = excluded.total, updated_at = now();
 
 -- fold: add up the tallies of the runs that have more than :most of them. Who reads them meanwhile sees the same sums.
 with crowded as (
