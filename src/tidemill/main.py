@@ -14,6 +14,7 @@ from tidemill.db.embedded import EmbeddedServer
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.executors.registry import make_executors
 from tidemill.executors.workbench import Workbench
+from tidemill.runner import watch
 from tidemill.runner.housekeeping import DUTIES, Housekeeping
 from tidemill.runner.link import DatabaseLink
 from tidemill.runner.worker import Pace, Worker
@@ -43,7 +44,7 @@ class Site:
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
-        return Housekeeping(self.database, DUTIES)
+        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents)))
 
     def worker(self, functions: Mapping[str, Callable[..., Any]] | None = None, slots: int | None = None) -> Worker:
         """A worker of this site. `functions`: the Python steps that it has, by name."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.sql import SQL, Composable, Composed
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -75,21 +76,40 @@ class Database:
         await self._engine.dispose()
 
 
-async def fetch(session: AsyncSession, name: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-    """Run a named statement (`tasks.claim`) in the session's transaction; its rows as dicts, in order."""
+async def fetch(
+    session: AsyncSession,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Composable] | None = None,
+) -> list[Row]:
+    """Run a named statement (`tasks.claim`) in the session's transaction; its rows as dicts, in order.
+
+    `parts`: what stands for the names in braces of a statement that is composed.
+    """
     connection = await session.connection()
     raw = (await connection.get_raw_connection()).driver_connection
     assert isinstance(raw, psycopg.AsyncConnection)
     with translated():
         async with raw.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(sql(name).encode(), params or {})
+            statement = sql(name).encode() if parts is None else composed(name, parts)
+            await cursor.execute(statement, params or {})
             return await cursor.fetchall() if cursor.description else []
 
 
-async def fetch_one(session: AsyncSession, name: str, params: Mapping[str, Any] | None = None) -> Row | None:
+async def fetch_one(
+    session: AsyncSession,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Composable] | None = None,
+) -> Row | None:
     """The first row of a named statement, or None."""
-    rows: Sequence[Row] = await fetch(session, name, params)
+    rows: Sequence[Row] = await fetch(session, name, params, parts)
     return rows[0] if rows else None
+
+
+def composed(name: str, parts: Mapping[str, Composable]) -> Composed:
+    """A named statement, or a piece of one, with its parts."""
+    return SQL(sql(name)).format(**parts)
 
 
 @contextmanager

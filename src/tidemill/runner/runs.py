@@ -46,7 +46,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     if pipeline is None or pipeline.version_id is None:
         raise NotFound(f"There is no pipeline named {wish.pipeline!r}.", hint="`tidemill export` shows them.")
     steps = await chain(session, pipeline.version_id)
-    _check(steps)
+    check(steps)
     run = Run(
         batch_id=batch.id,
         pipeline_version_id=pipeline.version_id,
@@ -71,7 +71,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     return run.id
 
 
-def _check(steps: Sequence[StepRow]) -> None:
+def check(steps: Sequence[StepRow]) -> None:
     """Whether the chain holds with the apps as they are now; they may have changed since the pipeline was defined."""
     demand_versions([app for _, app, _ in steps])
     check_chain([(step.name, app.name, version.details if version else None) for step, app, version in steps])
