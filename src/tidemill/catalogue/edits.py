@@ -50,8 +50,9 @@ async def declared(session: AsyncSession) -> Fields:
     return row["fields"] if row else {}
 
 
-async def apply(session: AsyncSession, rows: Sequence[Any]) -> list[Answer]:
-    """Create and change items; answers in the order of the rows. What one row does, a later row of the set sees.
+async def apply(session: AsyncSession, rows: Sequence[Any], *, create: bool = True) -> list[Answer]:
+    """Change items, and `create` those that are missing; answers in the order of the rows. A later row sees what an
+    earlier one did.
 
     A row is an object with `name` and perhaps `status`, `reason`, `metadata` (merged key by key, null takes a key out),
     `projects` (made where they do not exist), `revision` (which it must have now; 0: it must not exist), `expect` (the
@@ -66,7 +67,8 @@ async def apply(session: AsyncSession, rows: Sequence[Any]) -> list[Answer]:
         answers.append(answer)
         edits.append((answer, edit))
     wanted = await _without_locked(session, [(answer, edit) for answer, edit in edits if edit is not None])
-    held = await records.hold(session, [edit.name for _, edit in wanted], _drafts([edit for _, edit in wanted]))
+    drafts = _drafts([edit for _, edit in wanted]) if create else {}
+    held = await records.hold(session, [edit.name for _, edit in wanted], drafts)
     pairs: list[tuple[str, str]] = []
     begun: set[str] = set()
     for answer, edit in wanted:
@@ -81,9 +83,9 @@ async def apply(session: AsyncSession, rows: Sequence[Any]) -> list[Answer]:
     return answers
 
 
-async def apply_one(session: AsyncSession, row: Any) -> Answer:
+async def apply_one(session: AsyncSession, row: Any, *, create: bool = True) -> Answer:
     """One edit, answered; see `apply`."""
-    return (await apply(session, [row]))[0]
+    return (await apply(session, [row], create=create))[0]
 
 
 def counted(answers: Sequence[Answer]) -> dict[str, int]:

@@ -89,9 +89,9 @@ async def delete(session: AsyncSession, name: str, revision: int | None = None) 
     item_edits.check_expected(item_edits.Edit(name, revision=revision), held)
     row = await fetch_one(session, "items.referring", {"item": held.id})
     assert row is not None
-    if reasons := [f"{number:,} {what}" for what, number in row.items() if number]:
+    if reasons := [f"{what} ({number:,})" for what, number in row.items() if number]:
         raise Conflict(
-            f"{name!r} cannot be deleted: there are {', '.join(reasons)} of it.",
+            f"{name!r} cannot be deleted: there are {', '.join(reasons)}.",
             hint="What was done to an item is kept. Give it a status that keeps it out of work, such as `hidden`.",
         )
     await fetch(session, "items.delete", {"item": held.id})

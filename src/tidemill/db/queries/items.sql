@@ -29,18 +29,26 @@ join pipeline_version v on v.id = r.pipeline_version_id join pipeline p on p.id 
 join batch b on b.id = r.batch_id
 where t.item_id = %(item)s order by t.run_id desc;
 
--- process: the succeeded, not superseded steps of an item in order, newest last (DESIGN's `process`).
-select s.name, p.name as app, v.version, w.hostname, a.parameters, a.started_at, a.finished_at,
-       encode(a.output, 'hex') as output, a.log, t.run_id, a.task_id, a.fence, a.origin_task_id is not null as reused
-from task t
-join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
-join run r on r.id = t.run_id
-join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
-left join app_version v on v.id = a.app_version_id
-left join app p on p.id = coalesce(v.app_id, s.app_id)
-left join worker w on w.id = a.worker_id
-where t.item_id = %(item)s
-order by a.finished_at, a.task_id, a.step;
+-- process: what was done to an item, newest last: `past` steps of another system, then the succeeded, not superseded ones.
+select * from (
+    select p.name, p.details ->> 'app' as app, p.details ->> 'version' as version, p.details ->> 'hostname' as hostname,
+           null::jsonb as parameters, null::timestamptz as started_at, p.finished_at, null as output,
+           coalesce(p.details ->> 'log', '') as log, null::bigint as run_id, null::bigint as task_id, null::int as fence,
+           false as reused, true as past, p.details, p.position as step
+    from past_step p where p.item_id = %(item)s
+    union all
+    select s.name, p.name, v.version, w.hostname, a.parameters, a.started_at, a.finished_at, encode(a.output, 'hex'), a.log,
+           t.run_id, a.task_id, a.fence, a.origin_task_id is not null, false, null, a.step
+    from task t
+    join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
+    join run r on r.id = t.run_id
+    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
+    left join app_version v on v.id = a.app_version_id
+    left join app p on p.id = coalesce(v.app_id, s.app_id)
+    left join worker w on w.id = a.worker_id
+    where t.item_id = %(item)s
+) entries
+order by past desc, case when past then step end, finished_at, task_id, step;
 
 -- files: the files of an item.
 select f.id, s.name as source, s.url, f.key, f.size, f.etag, f.modified_at, f.attributes

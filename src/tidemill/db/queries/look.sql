@@ -1,14 +1,22 @@
 -- Statements that only look: at runs, their pace, items, documents.
 
--- grid: where every task of a run stands, one character each (see domain.states.grid_code), in order of position.
+-- ends: the positions of a run's first and last task.
+select min(position) as low, max(position) as high from task where run_id = %(run)s;
+
+-- grid: where the tasks of a run from one position to another stand, one character each (see domain.states.grid_code), in
+-- order of position.
 select string_agg(
            chr(256 + step * 8 + case state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
                                            when 'done' then 3 when 'failed' then 4 else 5 end), '') as cells,
        min(position) as first, max(position) as last, count(*) as tasks
-from (select position, step, state from task where run_id = %(run)s order by position) t;
+from (
+    select position, step, state from task
+    where run_id = %(run)s and position between %(from)s and %(to)s order by position
+) t;
 
--- positions: the positions of a run's tasks in order, for a run with gaps between them.
-select array_agg(position order by position) as positions from task where run_id = %(run)s;
+-- positions: the positions of those tasks in order, for a run with gaps between them.
+select array_agg(position order by position) as positions from task
+where run_id = %(run)s and position between %(from)s and %(to)s;
 
 -- window: a page of a run's tasks, filtered, in order of position.
 select t.id, t.position, i.name as item, t.step, s.name as step_name, t.state, t.tries, t.fence, t.reason, t.progress,
@@ -22,7 +30,7 @@ join item i on i.id = t.item_id
 where t.run_id = %(run)s and t.position >= %(from)s
   and (%(states)s::text[] is null or t.state = any(%(states)s))
   and (%(step)s::int is null or t.step = %(step)s)
-  and (%(like)s::text is null or i.name ilike %(like)s)
+  and (%(like)s::text is null or i.name ilike %(like)s and name_grams(i.name) @> name_grams(%(letters)s))
 order by t.position
 limit %(limit)s;
 
@@ -112,7 +120,7 @@ cross join lateral (
 order by r.id desc;
 
 -- item: one item by its name, with its projects.
-select i.id, i.name, i.status, i.metadata, i.revision, i.created_at, i.updated_at,
+select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
        coalesce((select json_agg(p.name order by p.name) from project_item x join project p on p.id = x.project_id
                  where x.item_id = i.id), '[]') as projects
 from item i where i.name = %(name)s;
@@ -121,7 +129,9 @@ from item i where i.name = %(name)s;
 select i.id, i.name, i.status, i.metadata, i.revision, i.updated_at, newest.run_id as run, newest.state, newest.step,
        newest.reason, (select count(*) from item_file f where f.item_id = i.id) as files
 from (
-    select * from item where (%(like)s::text is null or name ilike %(like)s) order by name limit %(limit)s offset %(offset)s
+    select * from item
+    where %(like)s::text is null or name ilike %(like)s and name_grams(name) @> name_grams(%(letters)s)
+    order by name limit %(limit)s offset %(offset)s
 ) i
 left join lateral (
     select t.run_id, t.state, t.step, t.reason from task t where t.item_id = i.id order by t.run_id desc limit 1
