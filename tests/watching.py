@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import text
-from tests.site import Functions, Mill
 
+from tests.site import Functions, Mill
 from tidemill.db.database import Row
 from tidemill.domain.conditions import Condition
 from tidemill.pipelines import apps, pipelines
