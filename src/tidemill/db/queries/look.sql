@@ -29,8 +29,9 @@ join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.
 join item i on i.id = t.item_id
 where t.run_id = %(run)s and t.position >= %(from)s
   and (%(states)s::text[] is null or t.state = any(%(states)s))
-  and (%(step)s::int is null or t.step = %(step)s)
-  and (%(like)s::text is null or i.name ilike %(like)s and name_grams(i.name) @> name_grams(%(letters)s))
+  and (%(steps)s::int[] is null or t.step = any(%(steps)s))
+  and (%(letters)s::text is null
+       or name_grams(i.name) @> name_grams(%(letters)s) and strpos(lower(i.name), lower(%(letters)s)) > 0)
 order by t.position
 limit %(limit)s;
 
@@ -125,12 +126,13 @@ select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.create
                  where x.item_id = i.id), '[]') as projects
 from item i where i.name = %(name)s;
 
--- items: items whose name contains :like, in order, each with where its newest task stands.
+-- items: items whose name contains :letters, in order, each with where its newest task stands.
 select i.id, i.name, i.status, i.metadata, i.revision, i.updated_at, newest.run_id as run, newest.state, newest.step,
        newest.reason, (select count(*) from item_file f where f.item_id = i.id) as files
 from (
     select * from item
-    where %(like)s::text is null or name ilike %(like)s and name_grams(name) @> name_grams(%(letters)s)
+    where %(letters)s::text is null
+       or name_grams(name) @> name_grams(%(letters)s) and strpos(lower(name), lower(%(letters)s)) > 0
     order by name limit %(limit)s offset %(offset)s
 ) i
 left join lateral (
