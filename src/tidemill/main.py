@@ -46,6 +46,16 @@ class Site:
         """What the site does by itself; see `runner/housekeeping.py`."""
         return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents)))
 
+    @asynccontextmanager
+    async def keeping_house(self) -> AsyncIterator[None]:
+        """Within: this process does its part of the housekeeping."""
+        job = asyncio.create_task(self.housekeeping().run())
+        try:
+            yield
+        finally:
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+
     def worker(self, functions: Mapping[str, Callable[..., Any]] | None = None, slots: int | None = None) -> Worker:
         """A worker of this site. `functions`: the Python steps that it has, by name."""
         executors = make_executors(

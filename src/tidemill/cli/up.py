@@ -50,7 +50,8 @@ async def _up(host: str | None, port: int | None, workers: int) -> Exit:
         door.log_all(json=site.settings.log_json)
         async with serving(make_web(site), site.settings.host, site.settings.port) as bound:
             tell(f"Tidemill is up: {address(site, bound)}")
-            return await _until_stopped(site, workers)
+            async with site.keeping_house():
+                return await _until_stopped(site, workers)
 
 
 def address(site: Site, port: int) -> str:

@@ -43,7 +43,8 @@ async def _work(slots: int | None, lifeline: int | None) -> Exit:
         if lifeline is None:
             say(f"Working with {count(slots or site.settings.slots, 'slot')}; Ctrl-C stops.")
         with lifeline_to(running, lifeline):
-            return await work_until_stopped(running)
+            async with site.keeping_house():
+                return await work_until_stopped(running)
 
 
 async def work_until_stopped(running: Worker) -> Exit:
