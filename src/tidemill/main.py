@@ -58,8 +58,9 @@ class Site:
 
     def worker(self, functions: Mapping[str, Callable[..., Any]] | None = None, slots: int | None = None) -> Worker:
         """A worker of this site. `functions`: the Python steps that it has, by name."""
+        bench = self.workbench()
         executors = make_executors(
-            allowed_addresses=self.settings.app_addresses, functions=functions or {}, bench=self.workbench()
+            allowed_addresses=self.settings.app_addresses, functions=functions or {}, bench=bench
         )
         pace = Pace(slots or self.settings.slots, self.settings.lease, self.settings.poll)
         return Worker(
@@ -68,6 +69,7 @@ class Site:
             self.documents,
             pace=pace,
             functions=tuple(f"python:{name}" for name in functions or {}),
+            bench=bench,
         )
 
 

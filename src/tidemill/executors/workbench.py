@@ -54,6 +54,12 @@ class Workbench:
         finally:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
+    async def keep_text(self, key: str, name: str, text: str) -> KeptFile:
+        """Keep a text among the files of the attempt `key`. Raises StorageError, OSError."""
+        async with self.at(f"{key}-{name}") as place:
+            await asyncio.to_thread((place / name).write_text, text, encoding="utf-8")
+            return await self.files.keep(place / name, name)
+
 
 def _made_empty(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)

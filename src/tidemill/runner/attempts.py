@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import structlog
@@ -16,6 +16,7 @@ from tidemill.domain.record_document import renewed
 from tidemill.domain.retries import RetryPolicy
 from tidemill.errors import DatabaseUnavailable, StorageError
 from tidemill.executors.contract import (
+    WHOLE_LOG,
     AppCall,
     Done,
     Executor,
@@ -26,11 +27,15 @@ from tidemill.executors.contract import (
     Unavailable,
     Work,
 )
+from tidemill.executors.workbench import Workbench
 from tidemill.runner.entering import record_files
 from tidemill.runner.results import LOG_LIMIT, Result, clean, judged, reused
 from tidemill.storage.documents import DocumentStore, Stored
 
 log = structlog.get_logger()
+
+MOST_LOG = 64 * 1024 * 1024
+"""Characters of a log that are kept as a file."""
 
 LOST_CONTACT_POLLS = 20
 """Polls in a row that may fail before submitted work is given up as out of reach."""
@@ -107,12 +112,18 @@ class Attempts:
     """Does attempts with the engines at hand."""
 
     def __init__(
-        self, executors: Mapping[str, Executor], documents: DocumentStore, specs: Specs, handed: Handed
+        self,
+        executors: Mapping[str, Executor],
+        documents: DocumentStore,
+        specs: Specs,
+        handed: Handed,
+        bench: Workbench | None = None,
     ) -> None:
         self._executors = executors
         self._documents = documents
         self._specs = specs
         self._handed = handed
+        self._bench = bench
 
     async def do(self, held: Held) -> Result:
         """One attempt from input document to result. Raises DatabaseUnavailable, and nothing for what an app does."""
@@ -191,7 +202,8 @@ class Attempts:
         return Failed(f"{work.app.name} did not finish within its deadline of {work.app.deadline:g} s", timed_out=True)
 
     async def _kept(self, held: Held, step: StepSpec, outcome: Outcome) -> Result:
-        """Make the answer's document safe, then judge."""
+        """Make the answer's document safe, and its whole log where that is long; then judge."""
+        outcome = await self._with_whole_log(held, outcome)
         document = outcome.document if isinstance(outcome, Done | Failed) else None
         stored: Stored | None = None
         if document is not None:
@@ -207,3 +219,15 @@ class Attempts:
         if held.renewed is not None:
             result.documents.append(held.renewed.as_row())
         return result
+
+    async def _with_whole_log(self, held: Held, outcome: Outcome) -> Outcome:
+        """With a log that the row cannot hold as one of its files. The result does not fall with it."""
+        if self._bench is None or isinstance(outcome, Unavailable) or len(outcome.log) <= LOG_LIMIT:
+            return outcome
+        key = f"{held.task['id']}-{held.task['fence']}"
+        try:
+            kept = await self._bench.keep_text(key, WHOLE_LOG, clean(outcome.log[-MOST_LOG:]))
+        except (StorageError, OSError) as error:
+            log.warning("a long log could not be kept", attempt=key, error=str(error))
+            return outcome
+        return replace(outcome, files=(*outcome.files, kept))

@@ -14,6 +14,7 @@ import structlog
 from tidemill.db.database import Row
 from tidemill.errors import DatabaseRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
+from tidemill.executors.workbench import Workbench
 from tidemill.runner.attempts import Attempts, Held, rounded
 from tidemill.runner.exchange import Abilities
 from tidemill.runner.link import Link
@@ -59,6 +60,7 @@ class Worker:
         *,
         pace: Pace | None = None,
         functions: tuple[str, ...] = (),
+        bench: Workbench | None = None,
     ) -> None:
         self._link = link
         self._executors = executors
@@ -68,7 +70,7 @@ class Worker:
         self._exchange = link.exchange(self._pace.lease, abilities)
         self._side = link.exchange(self._pace.lease, abilities)
         self._specs = SpecCache(self._side)
-        self._attempts = Attempts(executors, documents, self._specs, self._note_submitted)
+        self._attempts = Attempts(executors, documents, self._specs, self._note_submitted, bench)
         self._held: dict[Key, Held] = {}
         self._finished: list[Result] = []
         self._wake = asyncio.Event()
