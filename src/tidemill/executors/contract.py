@@ -12,9 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-WHOLE_LOG = "attempt.log"
-"""The name of a log among an attempt's files, where it is too long for the attempt's row. No other file has it."""
-
 
 @dataclass(frozen=True, slots=True)
 class AppCall:

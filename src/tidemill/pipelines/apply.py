@@ -210,8 +210,9 @@ async def _app_changes(session: AsyncSession, site_file: SiteFile, facts: Facts)
     known = {row["name"]: row for row in await apps.listing(session)}
     changes = []
     for entry in site_file.content.apps:
-        wanted = _app_values(entry, facts.get(entry.name))
         row = known.get(entry.name)
+        left_to_workers = row is not None and entry.kind == "python" and not entry.version
+        wanted = _app_values(entry, None if left_to_workers else facts.get(entry.name))
         now = _app_now(row) if row else None
         changes += _compare("app", entry.name, {key: now[key] for key in wanted} if now else None, wanted)
     return changes

@@ -177,8 +177,8 @@ def column_values(settings: AppSettings) -> dict[str, Any]:
 
 
 async def _keep_facts(session: AsyncSession, app: App, facts: AppFacts | None) -> bool:
-    if facts is None:
-        return False
+    if facts is None or (app.kind == "python" and not facts.known and app.version_id is not None):
+        return False  # which version of a Python step there is, its workers say
     row = await fetch_one(
         session,
         "pipelines.keep_version",

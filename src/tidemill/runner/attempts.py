@@ -16,7 +16,6 @@ from tidemill.domain.record_document import renewed
 from tidemill.domain.retries import RetryPolicy
 from tidemill.errors import DatabaseUnavailable, StorageError
 from tidemill.executors.contract import (
-    WHOLE_LOG,
     AppCall,
     Done,
     Executor,
@@ -30,6 +29,7 @@ from tidemill.executors.contract import (
 from tidemill.executors.workbench import Workbench
 from tidemill.runner.entering import record_files
 from tidemill.runner.results import LOG_LIMIT, Result, clean, judged, reused
+from tidemill.sdk.task import WHOLE_LOG
 from tidemill.storage.documents import DocumentStore, Stored
 
 log = structlog.get_logger()
