@@ -55,7 +55,7 @@ def _app(row: Row) -> dict[str, Any]:
     made |= row["options"]
     if row["quiet"]:
         made["quiet"] = row["quiet"]
-    by_itself = row["kind"] == "python" and row["version"].startswith("sha256:")
+    by_itself = row["kind"] == "python" and (row["version"] or "").startswith("sha256:")
     if row["version"] and not by_itself and (row["kind"] != "http" or row["protocol"] != "clams"):
         made["version"] = row["version"]
     return made
