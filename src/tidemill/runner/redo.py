@@ -35,12 +35,22 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A task, and the step from which it is to be done again."""
+class Places:
+    """Tasks, of any runs, and for each the step from which it is to be done again. `runs`: those that they are of."""
 
-    task: int
-    run: int
-    step: int
+    tasks: Sequence[int]
+    runs: Sequence[int]
+    steps: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def columns(self) -> dict[str, list[int]]:
+        """As the statements take them: each task once, at the first step that is named of it."""
+        first: dict[int, int] = {}
+        for task, step in zip(self.tasks, self.steps, strict=True):
+            first[task] = min(step, first.get(task, step))
+        return {"tasks": list(first), "steps": list(first.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +138,19 @@ async def rerun(session: AsyncSession, run: int, step: int, which: Filter | None
     return moved
 
 
-async def preview(session: AsyncSession, places: Sequence[Place]) -> Preview:
+async def preview(session: AsyncSession, places: Places) -> Preview:
     """What `put_back` would touch now."""
-    row = await fetch_one(session, "runs.rerun_preview", _columns(places))
+    row = await fetch_one(session, "runs.rerun_preview", places.columns())
     assert row is not None
     return Preview(**row)
 
 
-async def put_back(session: AsyncSession, places: Sequence[Place], *, reuse: bool = False) -> int:
+async def put_back(session: AsyncSession, places: Places, *, reuse: bool = False) -> int:
     """Put tasks, of any runs, back at a step each; how many. What is being worked on or never came there is left."""
-    if not places:
+    if not len(places):
         return 0
-    columns = _columns(places)
-    await fetch(session, "runs.reopen", {"runs": sorted({place.run for place in places})})
+    columns = places.columns()
+    await fetch(session, "runs.reopen", {"runs": sorted(set(places.runs))})
     # First the rows, then in a statement of its own their attempts: one may have been handed in while we waited.
     await fetch(session, "runs.hold", {"tasks": columns["tasks"]})
     moved = await fetch(session, "runs.rerun", columns | {"fresh": not reuse})
@@ -163,18 +173,15 @@ async def promote(session: AsyncSession, task: int, fence: int) -> str:
     return str(moved["state"])
 
 
-async def _from_step(session: AsyncSession, run: int, step: int, which: Filter | None) -> list[Place]:
+async def _from_step(session: AsyncSession, run: int, step: int, which: Filter | None) -> Places:
     _check_step(await runs.get(session, run), step)
-    return [Place(task, run, step) for task in await matching(session, run, which or Filter())]
+    tasks = await matching(session, run, which or Filter())
+    return Places(tasks, [run], [step] * len(tasks))
 
 
 def _check_step(run: Row, step: int) -> None:
     if not 0 <= step < run["steps"]:
         raise InvalidInput(f"Run {run['id']} has the steps 0 to {run['steps'] - 1}; there is no step {step}.")
-
-
-def _columns(places: Sequence[Place]) -> dict[str, list[int]]:
-    return {"tasks": [place.task for place in places], "steps": [place.step for place in places]}
 
 
 async def _steps(session: AsyncSession, run: int, which: Filter) -> list[int] | None:
