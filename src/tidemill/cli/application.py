@@ -82,6 +82,8 @@ COMMANDS = (
     "site_file",
     "apps",
     "items",
+    "item_edits",
+    "imports",
     "batches",
     "runs",
     "steering",

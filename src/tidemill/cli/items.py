@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tidemill.cli import door
 from tidemill.cli.application import application
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
     from tidemill.runner.look import ItemView
 
 SHOWN = 10
+
+
+class ItemsGroup(TyperGroup):
+    """`tidemill items WORDS` is short for `tidemill items list WORDS`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments, with the command that is left out."""
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+group = typer.Typer(cls=ItemsGroup, help="The items: search them, add them, edit their records.")
+application.add_typer(group, name="items", rich_help_panel="Items")
 
 
 @application.command(rich_help_panel="Items")
@@ -36,16 +51,19 @@ def sync(
         say("There are no sources. `tidemill apply` makes them from a site file.")
 
 
-@application.command(rich_help_panel="Items")
+@group.command("list")
 def items(
     search: Annotated[
-        str, typer.Argument(help="Words of the name, PREFIX*, status:WORD, project:NAME, batch:NAME, key=value.")
+        str,
+        typer.Argument(
+            help="Words of the name, PREFIX*, from:NAME, to:NAME, status:WORD, project:NAME, batch:NAME, key=value."
+        ),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many at the beginning.")] = 0,
     json: AsJson = False,
 ) -> None:
-    """Search the items; without words, list them."""
+    """Search the items; without words, list them. `tidemill items WORDS` does the same."""
     page = door.run(_items(search, limit, offset))
     if json:
         emit({"total": page.total, "items": page.rows})
@@ -96,7 +114,8 @@ def _tell_listed(what: str, listed: Listed) -> None:
 
 
 def _tell_item(view: ItemView) -> None:
-    tell(f"{view.item['name']} ({view.item['status']})")
+    reason = f": {view.item['status_reason']}" if view.item["status_reason"] else ""
+    tell(f"{view.item['name']} ({view.item['status']}{reason}), revision {view.item['revision']}")
     for file in view.files:
         tell(f"  {file['source']}: {file['key']}, {file['size']:,} bytes")
     for task in view.tasks:
@@ -107,11 +126,12 @@ def _tell_item(view: ItemView) -> None:
     table(
         ["step", "app", "version", "host", "finished", "took#", "output"],
         (
-            [r["name"], r["app"], r["version"], r["hostname"], r["finished_at"], _took(r), (r["output"] or "")[:12]]
+            [r["name"], "another system" if r["past"] else r["app"], r["version"], r["hostname"], r["finished_at"],
+             _took(r), (r["output"] or "")[:12]]
             for r in view.process
         ),
         empty="Nothing was done to it yet.",
-    )
+    )  # fmt: skip
     tell("\nAttempts:")
     table(
         ["attempt", "run#", "step", "outcome", "finished", "took#", "error"],
@@ -137,7 +157,7 @@ def _outcome(row: dict[str, Any]) -> str:
 
 
 def _took(row: dict[str, Any]) -> str:
-    return duration((row["finished_at"] - row["started_at"]).total_seconds())
+    return duration((row["finished_at"] - row["started_at"]).total_seconds()) if row["started_at"] else ""
 
 
 async def _sync(source: str | None) -> list[SyncReport]:

@@ -34,6 +34,8 @@ def rows(lines: Iterable[str], fields: Fields) -> Rows:
             first = line
             break
         skipped += 1
+    if not first:
+        return iter(())
     text = chain([first], given)
     if first.lstrip()[:1] == "[":
         return _list_rows("".join(text), skipped)
