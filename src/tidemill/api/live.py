@@ -1,6 +1,7 @@
 """The WebSocket `/live`: a page says what it watches, and is told what changes there.
 
-From the client: `{"watch": {"run": 3, "since": "<seq of its grid>"}}`, `{"watch": {"runs": true}}`, and `unwatch`.
+From the client: `{"watch": {"run": 3, "since": "<seq of its grid>"}}`, `{"watch": {"runs": true}}`, and `unwatch`. Who
+shows a part of a run adds `"from"` and `"to"`, the positions of it (without `to`: to the end, as it grows).
 To the client: `{"run", "seq", "cells": [[position, char], …]}`, `{"run", "seq", "overview"}`, `{"runs": […], "seq"}`,
 `{"run", "reset": true}` (read the grid again, then watch again), `{"error": {…}}`.
 """
@@ -17,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tidemill.api.problems import described
 from tidemill.errors import TidemillError
-from tidemill.feed.live import LiveFeed, Watcher
+from tidemill.feed.live import LiveFeed, Span, Watcher
 
 MOST_WATCHED = 50
 """Runs that one socket may watch."""
@@ -28,6 +29,8 @@ class _Subject(BaseModel):
 
     run: int | None = Field(default=None, ge=1, lt=2**63)
     since: str | None = None
+    first: int = Field(default=0, alias="from", ge=0, lt=2**31)
+    last: int | None = Field(default=None, alias="to", ge=0, lt=2**31)
     runs: bool = False
 
 
@@ -77,7 +80,8 @@ def _obey(feed: LiveFeed, watcher: Watcher, wish: _Wish) -> None:
             feed.watch_runs(watcher, False)
     if wish.watch is not None:
         if wish.watch.run is not None and len(watcher.runs) < MOST_WATCHED:
-            feed.watch(watcher, wish.watch.run, wish.watch.since or "")
+            span = Span(wish.watch.first, wish.watch.last)
+            feed.watch(watcher, wish.watch.run, wish.watch.since or "", span)
         if wish.watch.runs:
             feed.watch_runs(watcher)
 

@@ -86,8 +86,20 @@ async def overview(session: Session, run: RunId) -> Response:
 
 
 @router.get("/{run}/grid", summary="Where every task stands, a character each, and the feed's position then")
-async def grid(session: Session, run: RunId) -> Response:
-    return Json(await look.grid(session, run))
+async def grid(
+    session: Session,
+    run: RunId,
+    from_: Annotated[
+        int | None,
+        Query(
+            alias="from",
+            ge=0,
+            lt=2**31,
+            description="Of a run of more than 100,000: some 20,000 around this position; else the newest.",
+        ),
+    ] = None,
+) -> Response:
+    return Json(await look.grid(session, run, from_))
 
 
 @router.get("/{run}/tasks", summary="A page of a run's tasks, in order of position")

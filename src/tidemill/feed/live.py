@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.db.database import Database, Row, fetch_one, translated
 from tidemill.errors import DatabaseUnavailable, TidemillError
 from tidemill.feed import changes
-from tidemill.feed.watching import Watcher, reset_message
+from tidemill.feed.watching import BLOCK, WHOLE_RUN, Span, Watcher, reset_message
 
 log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ class _Asked:
     watcher: Watcher
     run: int
     xid: int
+    span: Span
 
 
 class LiveFeed:
@@ -97,16 +98,19 @@ class LiveFeed:
         self._watchers.discard(watcher)
         self._asked = [asked for asked in self._asked if asked.watcher is not watcher]
 
-    def watch(self, watcher: Watcher, run: int, since: str) -> None:
-        """Send this run's changes from position `since` on. Raises InvalidInput for a position that is none."""
+    def watch(self, watcher: Watcher, run: int, since: str, span: Span = WHOLE_RUN) -> None:
+        """Send this run's changes from position `since` on, those of the tasks in `span`, and its overview.
+
+        Raises InvalidInput for a position of the feed that is none.
+        """
         xid, _ = changes.parse(since)
         self.unwatch(watcher, run)
-        self._asked.append(_Asked(watcher, run, max(xid, 3)))
+        self._asked.append(_Asked(watcher, run, max(xid, 3), span))
         self._hint.set()
 
     def unwatch(self, watcher: Watcher, run: int) -> None:
         """Send nothing more of this run."""
-        watcher.runs.discard(run)
+        watcher.runs.pop(run, None)
         self._asked = [asked for asked in self._asked if asked.watcher is not watcher or asked.run != run]
 
     def watch_runs(self, watcher: Watcher, wanted: bool = True) -> None:
@@ -114,9 +118,14 @@ class LiveFeed:
         watcher.all_runs = wanted
         self._hint.set()
 
-    async def hinted(self, seconds: float) -> None:
-        """Wait until something may have changed, but not longer than this."""
-        before = self._hints
+    @property
+    def hints(self) -> int:
+        """How often there was word that something may have changed."""
+        return self._hints
+
+    async def hinted(self, seconds: float, before: int | None = None) -> None:
+        """Wait until something may have changed, but not longer than this; `before`: since there were so many hints."""
+        before = self._hints if before is None else before
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._hinted:
                 await self._hinted.wait_for(lambda: self._hints != before)
@@ -177,9 +186,7 @@ class LiveFeed:
             return
         async with self._database.begin() as session:
             if self._seen is None:
-                first = await fetch_one(session, "feed.moved", {"seen": _FAR, "runs": [], "most": 0})
-                assert first is not None
-                self._seen = first["seen"]
+                self._seen = (await _moved(session, _FAR, [], 0))["seen"]
             self._seq = await changes.now(session)
             await self._begin(session)
             await self._follow(session)
@@ -198,28 +205,26 @@ class LiveFeed:
             self._asked[:0] = asked
 
     async def _catch_up(self, session: AsyncSession, run: int, ones: list[_Asked]) -> None:
-        params = {"seen": _from(min(one.xid for one in ones)), "runs": [run], "most": MOST_CATCH_UP}
-        row = await fetch_one(session, "feed.moved", params)
-        assert row is not None
-        stand = (row["stand"] or [{"tasks": 0, "cells": "[]"}])[0]
+        row = await _moved(session, _from(min(one.xid for one in ones)), [run], MOST_CATCH_UP)
         ahead = int(row["seen"].split(":")[1])
+        told = _Told(run, self._seq, row["stand"] or [])
         for one in ones:
-            if row["changes"] >= MOST_CATCH_UP or stand["tasks"] > MOST_CELLS or one.xid > ahead:
+            tasks, message = told.to(one.span)
+            if row["changes"] >= MOST_CATCH_UP or tasks > MOST_CELLS or one.xid > ahead:
                 self._send(one.watcher, reset_message(run))
                 continue
-            one.watcher.runs.add(run)
-            self._send(one.watcher, _cells_message(run, self._seq, stand["cells"]))
+            one.watcher.runs[run] = one.span
+            self._send(one.watcher, message)
         self._stale.setdefault(run, 0.0)
         self._looked.pop(run, None)
 
     async def _follow(self, session: AsyncSession) -> None:
         """One read for all: what became visible since the last, sent to each who watches it."""
         watched = {run for watcher in self._watchers for run in watcher.runs}
-        params = {"seen": self._seen, "runs": sorted(watched), "most": None}
-        row = await fetch_one(session, "feed.moved", params)
-        assert row is not None
-        for stand in row["stand"] or ():
-            self._deliver(stand["run_id"], stand)
+        assert self._seen is not None
+        row = await _moved(session, self._seen, sorted(watched), None)
+        for run in {stand["run_id"] for stand in row["stand"] or ()}:
+            self._deliver(_Told(run, self._seq, [stand for stand in row["stand"] if stand["run_id"] == run]))
         now = time.monotonic()
         for run in watched.intersection(row["runs"]):
             self._stale.setdefault(run, self._looked.get(run, 0.0) + self._pace.overview)
@@ -229,12 +234,12 @@ class LiveFeed:
         self._stale_rows.update(row["runs"])
         self._seen = row["seen"]
 
-    def _deliver(self, run: int, stand: Row) -> None:
-        message = _cells_message(run, self._seq, stand["cells"]) if stand["tasks"] <= MOST_CELLS else None
-        for watcher in [watcher for watcher in self._watchers if run in watcher.runs]:
-            if message is None:
-                watcher.drop(run)
-            else:
+    def _deliver(self, told: _Told) -> None:
+        for watcher in [watcher for watcher in self._watchers if told.run in watcher.runs]:
+            tasks, message = told.to(watcher.runs[told.run])
+            if tasks > MOST_CELLS:
+                watcher.drop(told.run)
+            elif tasks:
                 self._send(watcher, message)
 
     async def _overviews(self, session: AsyncSession) -> None:
@@ -259,7 +264,7 @@ class LiveFeed:
 
     def _forget(self, run: int) -> None:
         for watcher in self._watchers:
-            watcher.runs.discard(run)
+            watcher.runs.pop(run, None)
 
     async def _rows(self, session: AsyncSession) -> None:
         watchers = [watcher for watcher in self._watchers if watcher.all_runs]
@@ -291,12 +296,34 @@ def _from(xid: int) -> str:
     return f"{xid}:{xid}:"
 
 
-def _cells_message(run: int, seq: str, cells: str) -> str:
-    return f'{{"run":{run},"seq":"{seq}","cells":{cells}}}'
+async def _moved(session: AsyncSession, seen: str, runs: list[int], most: int | None) -> Row:
+    params = {"seen": seen, "runs": runs, "most": most, "block": BLOCK}
+    row = await fetch_one(session, "live.moved", params)
+    assert row is not None
+    return row
+
+
+class _Told:
+    """What moved in one run, for whoever shows which part of it: the same text for all who show the same."""
+
+    def __init__(self, run: int, seq: str, stands: Sequence[Row]) -> None:
+        self.run = run
+        self._seq = seq
+        self._stands = stands
+        self._made: dict[Span, tuple[int, str]] = {}
+
+    def to(self, span: Span) -> tuple[int, str]:
+        """How many tasks of this span moved, and the message that says where they stand."""
+        if span not in self._made:
+            stands = [stand for stand in self._stands if span.holds(stand["block"])]
+            cells = ",".join(stand["cells"] for stand in stands)
+            message = f'{{"run":{self.run},"seq":"{self._seq}","cells":[{cells}]}}'
+            self._made[span] = (sum(stand["tasks"] for stand in stands), message)
+        return self._made[span]
 
 
 def _json(message: dict[str, Any]) -> str:
     return orjson.dumps(message, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-__all__ = ["LiveFeed", "Pace", "Watcher"]
+__all__ = ["LiveFeed", "Pace", "Span", "Watcher"]

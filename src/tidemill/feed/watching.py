@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 import orjson
 
@@ -14,6 +15,25 @@ QUEUE_LETTERS = 1_000_000
 """Letters that these messages may have together, unless it is a single one."""
 
 
+BLOCK = 10_000
+"""Positions of a run that are told of together: a page of a long run shows two such blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The positions of a run that a page shows: whole blocks. `last` None: to the end, however far the run grows."""
+
+    first: int = 0
+    last: int | None = None
+
+    def holds(self, block: int) -> bool:
+        """Whether a block (its number, from 0) is told to this page."""
+        return self.first // BLOCK <= block and (self.last is None or block <= self.last // BLOCK)
+
+
+WHOLE_RUN = Span()
+
+
 class Watcher:
     """One open page. Messages are put in whole, already serialised, the same object for all who watch the same."""
 
@@ -22,8 +42,8 @@ class Watcher:
         self._queue: deque[str] = deque()
         self._letters = 0
         self._ready = asyncio.Event()
-        self.runs: set[int] = set()
-        """Runs that this watcher is sent the changes of."""
+        self.runs: dict[int, Span] = {}
+        """Runs that this watcher is sent the changes of, each with the positions that it shows."""
         self.all_runs = False
         """Whether it is sent the list's rows of every run that changes."""
 
@@ -48,9 +68,9 @@ class Watcher:
     def drop(self, run: int) -> None:
         """Stop watching one run and say that its state must be read again."""
         if run in self.runs:
-            self.runs.discard(run)
+            span = self.runs.pop(run)
             if not self.put(reset_message(run)):
-                self.runs.add(run)
+                self.runs[run] = span
                 self.reset()
 
     async def next(self) -> str:

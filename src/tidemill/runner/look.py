@@ -15,6 +15,7 @@ from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.states import GRID_BASE, TaskState
 from tidemill.errors import InvalidInput, NotFound
 from tidemill.feed import changes
+from tidemill.feed.watching import BLOCK
 from tidemill.runner import runs as steering
 from tidemill.runner.outlook import RunOverview, overview
 from tidemill.storage.documents import DocumentStore
@@ -25,11 +26,13 @@ __all__ = [
     "RunOverview",
     "Window",
     "document",
+    "ends",
     "grid",
     "item",
     "items",
     "overview",
     "runs",
+    "shown",
     "window",
     "workers",
 ]
@@ -41,18 +44,30 @@ LIVE_WITHIN = 45.0
 """Seconds since a worker's last sign of life within which it counts as live."""
 
 MOST_ROWS = 1000
+
+WHOLE = 100_000
+"""Positions up to which a run's grid is shown whole; of a longer one, `WINDOW` of them at once."""
+
+WINDOW = 2 * BLOCK
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where every task of a run stands. `cells[n]` is the `grid_code` of the task at position `first + n`, or a space
-    where the run has no task there. Following the feed from `seq` misses nothing that came after `cells`."""
+    """Where the tasks of a run stand. `cells[n]` is the `grid_code` of the task at position `first + n`, or a space
+    where the run has no task there. Following the feed from `seq` misses nothing that came after `cells`.
+
+    The run's tasks have the positions `low` to `high`. They are all here unless these are more than 100,000: then some
+    20,000 are, those at the end or those from the position that was asked for.
+    """
 
     run: int
     seq: str
     first: int
     cells: str
+    low: int
+    high: int
+    """-1 for a run without tasks."""
     steps: list[str]
     """The steps' names, in order."""
 
@@ -81,18 +96,37 @@ class ItemView:
     attempts: list[Row]
 
 
-async def grid(session: AsyncSession, run: int) -> Grid:
-    """Where every task of a run stands now, with the feed's position to follow it from. Raises NotFound."""
+async def grid(session: AsyncSession, run: int, from_: int | None = None) -> Grid:
+    """Where the tasks of a run stand now, with the feed's position to follow them from; of a long run those around
+    position `from_`, or the newest. Raises NotFound."""
     await steering.get(session, run)
     # First the position, then the state: what changes in between is told again, never left out.
     seq = await changes.now(session)
-    row = await fetch_one(session, "look.grid", {"run": run})
+    low, high = await ends(session, run)
+    first, last = shown(low, high, from_)
+    part = {"run": run, "from": first, "to": last}
+    row = await fetch_one(session, "look.grid", part)
     assert row is not None
     cells: str = row["cells"] or ""
     if row["tasks"] and row["last"] - row["first"] + 1 != row["tasks"]:
-        cells = await _with_gaps(session, run, cells)
+        cells = await _with_gaps(session, part, cells)
     names = [str(step["name"]) for step in await fetch(session, "runs.steps", {"run": run})]
-    return Grid(run, seq, row["first"] or 0, cells, names)
+    return Grid(run, seq, row["first"] or 0, cells, low, high, names)
+
+
+async def ends(session: AsyncSession, run: int) -> tuple[int, int]:
+    """The positions of a run's first and last task; (0, -1) where it has none."""
+    row = await fetch_one(session, "look.ends", {"run": run})
+    return (row["low"], row["high"]) if row and row["low"] is not None else (0, -1)
+
+
+def shown(low: int, high: int, from_: int | None = None) -> tuple[int, int]:
+    """The positions that a grid shows of a run with these ends: all, or two blocks, `from_` in the first of them."""
+    if high - low < WHOLE:
+        return low, high
+    newest = high // BLOCK - 1
+    block = newest if from_ is None else max(low // BLOCK, min(from_ // BLOCK, newest))
+    return block * BLOCK, block * BLOCK + WINDOW - 1
 
 
 def decoded(cell: str) -> tuple[int, TaskState] | None:
@@ -117,18 +151,20 @@ async def window(
 
     Raises NotFound, InvalidInput.
     """
-    await steering.get(session, run)
+    about = await steering.get(session, run)
     check_limit(limit)
     if unknown := set(states or ()) - {state.value for state in TaskState}:
         raise InvalidInput(
             f"Unknown state {', '.join(sorted(unknown))}.", hint=f"A task is one of {', '.join(TaskState)}."
         )
+    # With all steps named, those in rare states are found by an index.
+    every = list(range(about["steps"])) if states else None
     params = {
         "run": run,
         "from": from_,
         "states": list(states) if states else None,
-        "step": step,
-        "like": containing(search),
+        "steps": every if step is None else [step],
+        "letters": search or None,
         "limit": limit + 1,
     }
     rows = await fetch(session, "look.window", params)
@@ -182,7 +218,7 @@ async def item(session: AsyncSession, name: str) -> ItemView:
 async def items(session: AsyncSession, *, search: str | None = None, limit: int = 50, offset: int = 0) -> list[Row]:
     """Items whose name contains `search`, in order of name, each with where its newest task stands."""
     check_limit(limit)
-    return await fetch(session, "look.items", {"like": containing(search), "limit": limit, "offset": max(0, offset)})
+    return await fetch(session, "look.items", {"letters": search or None, "limit": limit, "offset": max(0, offset)})
 
 
 async def document(session: AsyncSession, documents: DocumentStore, sha256: str) -> bytes:
@@ -200,14 +236,6 @@ async def workers(session: AsyncSession) -> list[Row]:
     return await fetch(session, "look.workers", {"seconds": LIVE_WITHIN})
 
 
-def containing(search: str | None) -> str | None:
-    """The LIKE pattern for names that contain these letters; None for no search."""
-    if not search:
-        return None
-    plain = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{plain}%"
-
-
 def check_limit(limit: int) -> None:
     """Raises InvalidInput for a page that is empty or too long."""
     if not 1 <= limit <= MOST_ROWS:
@@ -221,8 +249,8 @@ def _estimate(row: Row, median: float | None) -> Row:
     return {"median": median, "estimate": round(min(0.99, max(0.0, seconds / median)), 3)}
 
 
-async def _with_gaps(session: AsyncSession, run: int, cells: str) -> str:
-    row = await fetch_one(session, "look.positions", {"run": run})
+async def _with_gaps(session: AsyncSession, part: Row, cells: str) -> str:
+    row = await fetch_one(session, "look.positions", part)
     assert row is not None
     positions = row["positions"]
     spread = [NO_TASK] * (positions[-1] - positions[0] + 1)
