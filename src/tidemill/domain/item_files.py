@@ -30,16 +30,21 @@ def files_now(document: Mapping[str, Any]) -> list[ItemFile]:
     of one that had its name.
     """
     files = list(_own(document))
-    for entry in document["process"]:
-        if not isinstance(entry, Mapping):
-            continue
-        moves = {move["from"]: move for move in _listed(entry.get("output"), "from", "to")}
+    for entry in _entries(document):
+        moves = {move["from"]: move for move in _moves(entry)}
+        known = {file.url for file in files}
+        arrived = {move["to"] for start, move in moves.items() if start in known}
         files = [_moved(file, moves[file.url]) if file.url in moves else file for file in files]
-        arrived = {move["to"] for move in moves.values()}
         for made in _listed(entry, "name", "url"):
             if made["url"] not in arrived:
                 files = _with_made(files, made)
     return files
+
+
+def copies_of(document: Mapping[str, Any], url: str) -> list[Mapping[str, Any]]:
+    """What steps have recorded of copies of the file at `url`, oldest first: `to`, `sha256`, `size`."""
+    moves = [move for entry in _entries(document) for move in _moves(entry)]
+    return [move for move in moves if move["from"] == url and isinstance(move.get("sha256"), str)]
 
 
 def matching(files: Sequence[ItemFile], patterns: Sequence[str]) -> list[ItemFile]:
@@ -50,6 +55,14 @@ def matching(files: Sequence[ItemFile], patterns: Sequence[str]) -> list[ItemFil
 def name_of(url: str) -> str:
     """The last part of a URL's path, unquoted."""
     return unquote(urlsplit(url).path).rpartition("/")[2]
+
+
+def _entries(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [entry for entry in document["process"] if isinstance(entry, Mapping)]
+
+
+def _moves(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return _listed(entry.get("output"), "from", "to")
 
 
 def _own(document: Mapping[str, Any]) -> Iterator[ItemFile]:

@@ -13,6 +13,7 @@ import orjson
 from tidemill.domain import record_document
 from tidemill.domain.mmif_answer import check_answer, is_mmif
 from tidemill.errors import InvalidInput
+from tidemill.executors.amounts import amount, span
 from tidemill.executors.command_options import CommandOptions
 from tidemill.executors.command_process import Ending, Order
 from tidemill.executors.contract import AppCall, Done, Failed, KeptFile, Outcome, Skipped, Unavailable, Work
@@ -116,22 +117,6 @@ def kept_paths(folder: Path, patterns: Sequence[str]) -> list[tuple[Path, str]]:
             f"The command left no file that fits {quoted_list(patterns)} in {{folder}}; there: {quoted_list(here)}."
         )
     return [(path, path.relative_to(folder).as_posix()) for path in inside]
-
-
-def amount(size: int) -> str:
-    """Bytes as people write them: `2 GB`."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.4g} {unit}"
-    return f"{size} bytes"
-
-
-def span(seconds: float) -> str:
-    """Seconds as people write them: `1 h`, `90 s`."""
-    for unit, factor in (("h", 3600), ("min", 60)):
-        if seconds >= factor and seconds % factor == 0:
-            return f"{seconds / factor:g} {unit}"
-    return f"{seconds:g} s"
 
 
 def _kind(value: Any) -> str:

@@ -34,4 +34,11 @@ def make_executors(
         from tidemill.executors.python import PythonExecutor
 
         executors["python"] = PythonExecutor(functions, bench)
+    if bench is not None:
+        from tidemill.executors.command import CommandExecutor
+
+        executors["command"] = CommandExecutor(bench)
+    from tidemill.executors.transfer import TransferExecutor
+
+    executors["transfer"] = TransferExecutor()
     return executors

@@ -1,0 +1,177 @@
+"""A folder of this machine, or one that is mounted here."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from tidemill.executors.places.contract import CHUNK, Seen, Taken, Trouble, Unusable, part_name
+
+T = TypeVar("T")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DOWN = {errno.EIO, errno.ESTALE, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.EHOSTDOWN, errno.ETIMEDOUT}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+
+
+class FolderPlace:
+    """The folder itself must be there: one that is made where a disk should be mounted would take files unseen."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = folder.as_uri()
+
+    def url_of(self, key: str) -> str:
+        return f"{self.url.rstrip('/')}/{quote(key)}"
+
+    async def look(self, key: str) -> Seen | None:
+        return await self._do(key, lambda: _seen(self._folder / key))
+
+    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        handle = await self._do(key, lambda: os.open(self._folder / key, os.O_RDONLY))
+        try:
+            async for chunk in self._chunks(key, handle, start, end):
+                yield chunk
+        finally:
+            os.close(handle)
+
+    async def receive(self, key: str, size: int) -> FolderIncoming:
+        if not await self._do(key, self._folder.is_dir):
+            raise Unusable(f"The folder {self._folder} is not there.")
+        return FolderIncoming(self, key, await self._do(key, lambda: _part(self._folder / part_name(key))))
+
+    async def remove(self, key: str) -> None:
+        await self._do(key, lambda: (self._folder / key).unlink(missing_ok=True))
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    def path(self, key: str) -> Path:
+        return self._folder / key
+
+    async def _chunks(self, key: str, handle: int, start: int, end: int) -> AsyncIterator[bytes]:
+        while start < end:
+            size, at = min(CHUNK, end - start), start
+            chunk = await self._do(key, lambda size=size, at=at: os.pread(handle, size, at))  # type: ignore[misc]
+            if not chunk:
+                return
+            yield chunk
+            start += len(chunk)
+
+    async def _do(self, key: str, act: Callable[[], T]) -> T:
+        """Do something in a thread; what the system says against it in the words of a place."""
+        try:
+            return await asyncio.to_thread(act)
+        except OSError as error:
+            raise self.judged(error, key) from error
+
+    def judged(self, error: OSError, key: str) -> Exception:
+        words = (error.strerror or str(error)).lower()
+        if error.errno in _FULL:
+            return Unusable(f"There is no space left in {self._folder}.")
+        if error.errno in _DOWN:
+            return Unusable(f"The folder {self._folder} cannot be used: {words}.")
+        return Trouble(f"{self._folder / key}: {words}.")
+
+
+class FolderIncoming:
+    """A part file beside the final place, written at positions, so that it is never harmed by being written twice."""
+
+    def __init__(self, place: FolderPlace, key: str, handle: int) -> None:
+        self._place, self._key, self._handle = place, key, handle
+        self.there = os.fstat(handle).st_size
+
+    async def peek(self, start: int, size: int) -> bytes:
+        return await self._do(lambda: os.pread(self._handle, size, start))
+
+    async def write(self, start: int, data: bytes) -> None:
+        await self._do(lambda: _write_all(self._handle, data, start))
+
+    async def finish(self, size: int, overwrite: bool) -> None:
+        await self._do(lambda: _settle(self._handle, size))
+
+    async def read_back(self) -> AsyncIterator[bytes]:
+        end = os.fstat(self._handle).st_size
+        async for chunk in self._place._chunks(self._key, self._handle, 0, end):
+            yield chunk
+
+    async def publish(self, overwrite: bool) -> None:
+        try:
+            await asyncio.to_thread(_named, self._part, self._place.path(self._key), overwrite)
+        except FileExistsError:
+            raise Taken from None
+        except OSError as error:
+            raise self._place.judged(error, self._key) from error
+
+    async def discard(self) -> None:
+        await self._do(lambda: self._part.unlink(missing_ok=True))
+
+    async def close(self) -> None:
+        with suppress(OSError):
+            os.close(self._handle)
+
+    @property
+    def _part(self) -> Path:
+        return self._place.path(part_name(self._key))
+
+    async def _do(self, act: Callable[[], T]) -> T:
+        return await self._place._do(self._key, act)
+
+
+def _seen(path: Path) -> Seen | None:
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not path.is_file():
+        raise IsADirectoryError(errno.EISDIR, "is no file")
+    return Seen(stat.st_size, f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}")
+
+
+def _part(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
+def _write_all(handle: int, data: bytes, start: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, start)
+        view, start = view[written:], start + written
+
+
+def _settle(handle: int, size: int) -> None:
+    """Cut off what an earlier try wrote beyond the end, write all through to the disk, and forget the cached copy, so
+    that reading back reads the disk.
+    """
+    os.ftruncate(handle, size)
+    os.fsync(handle)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _named(part: Path, final: Path, overwrite: bool) -> None:
+    if overwrite:
+        part.replace(final)
+    else:
+        try:
+            os.link(part, final)  # unlike a rename, it refuses a name that is taken
+            part.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if final.exists():
+                raise FileExistsError(errno.EEXIST, "exists") from None
+            part.rename(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some mounted systems cannot
+            os.fsync(folder)
+    finally:
+        os.close(folder)
