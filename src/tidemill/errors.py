@@ -16,7 +16,8 @@ TidemillError
 │   ├── EmbeddedServerError
 │   └── SiteUnavailable   a site cannot be reached over HTTP, or cannot answer now
 ├── DatabaseRefused       PostgreSQL refused a statement: what it was given breaks a rule of the tables
-└── StorageError          the object store failed
+├── StorageError          the object store failed
+└── ImportRefused         another system, whose records are taken over, did not answer as it should
 """
 
 from __future__ import annotations
@@ -100,3 +101,7 @@ class DatabaseRefused(TidemillError):
 
 class StorageError(TidemillError):
     """The object store did not do what was asked."""
+
+
+class ImportRefused(TidemillError):
+    """The other system did not answer as it should."""

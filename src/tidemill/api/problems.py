@@ -25,6 +25,7 @@ STATUS: dict[type, int] = {
     errors.AddressForbidden: 422,
     errors.DatabaseUnavailable: 503,
     errors.StorageError: 502,
+    errors.ImportRefused: 502,
 }
 
 

@@ -11,6 +11,7 @@ from tidemill.errors import (
     Conflict,
     DatabaseRefused,
     DatabaseUnavailable,
+    ImportRefused,
     InvalidInput,
     NotFound,
     StorageError,
@@ -45,6 +46,8 @@ class Exit(IntEnum):
     """The object store did not do what was asked."""
     ACCESS = 11
     """The site refused the token, or speaks another version of the worker protocol."""
+    IMPORT = 12
+    """The system to import from cannot be reached, refused us, or is not what it should be."""
     INTERNAL = 70
     """A fault in Tidemill itself; the message names the file that says more."""
     INTERRUPTED = 130
@@ -63,6 +66,7 @@ BY_KIND: tuple[tuple[type[TidemillError], Exit], ...] = (
     (AddressForbidden, Exit.APP),
     (StorageError, Exit.STORAGE),
     (AccessRefused, Exit.ACCESS),
+    (ImportRefused, Exit.IMPORT),
 )
 """Every kind of error below TidemillError; the first that fits holds."""
 
