@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidemill.catalogue.sync import read_source
 from tidemill.db.currency import is_current
 from tidemill.db.database import Database, Row
 from tidemill.db.embedded import EmbeddedServer
@@ -17,6 +18,7 @@ from tidemill.executors.workbench import Workbench
 from tidemill.runner import watch
 from tidemill.runner.housekeeping import DUTIES, Housekeeping
 from tidemill.runner.link import DatabaseLink
+from tidemill.runner.schedules import Doer
 from tidemill.runner.worker import Pace, Worker
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
@@ -25,6 +27,8 @@ from tidemill.storage.files import FileStore
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.types import ASGIApp
+
+    from tidemill.runner.remote_desk import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,20 @@ class Site:
         """Where this site's steps handle files."""
         return Workbench(self.settings.work_folder, FileStore(self.settings.files_url))
 
+    def desk(self) -> Desk:
+        """Where workers without a database are served."""
+        from tidemill.runner.remote_desk import Desk
+        from tidemill.runner.remote_uploads import Uploads
+
+        folder, key = self.settings.work_folder / "uploads", self.settings.signing_key("uploads")
+        files = self.settings.files_url
+        uploads = Uploads(folder, key, self.documents, FileStore(files), files)
+        return Desk(self.database, self.documents, uploads, longest_lease=self.settings.longest_lease)
+
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
-        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents)))
+        clock = Doer(self.documents, read_source).duty()
+        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), clock))
 
     @asynccontextmanager
     async def keeping_house(self) -> AsyncIterator[None]:
@@ -87,7 +102,9 @@ def make_web(site: Site) -> ASGIApp:
         return await look.runs(session, ids=ids)
 
     feed = LiveFeed(site.database, look.overview, some_runs)
-    return make_app(site, feed, api=make_api(site, feed), live=live_socket(feed), status_of=status_of)
+    desk = site.desk()
+    api = make_api(site, feed, desk)
+    return make_app(site, feed, api=api, live=live_socket(feed), status_of=status_of, beside=[desk.run])
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from pathlib import Path
 
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     )
     slots: int = Field(default=256, ge=1, description="Attempts that one worker has in hand at most.")
     lease: float = Field(default=30.0, gt=0, description="Seconds that a claim holds without a heartbeat.")
+    longest_lease: float = Field(
+        default=86400.0, gt=0, description="Seconds that a worker behind a firewall may hold its claims at most."
+    )
     poll: float = Field(default=1.0, gt=0, description="Seconds between looks for work when nothing wakes the worker.")
     inline_limit: int = Field(
         default=256 * 1024,
@@ -59,6 +63,10 @@ class Settings(BaseSettings):
     @property
     def database_folder(self) -> Path:
         return self.site / "database"
+
+    def signing_key(self, purpose: str) -> bytes:
+        """A secret of this site for one purpose, derived from its key."""
+        return hmac.new(self.web_key().encode(), f"tidemill {purpose}".encode(), "sha256").digest()
 
     def web_key(self) -> str:
         """The key to this site's pages and API, made at first use and readable by its owner alone."""

@@ -15,6 +15,9 @@ REMEMBERED = 1.0
 
 MOST_REMEMBERED = 10_000
 
+HOLDER = "tidemill.holder"
+"""Where in a request's scope the guard puts the `Holder` of the token; None: the site's own key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:

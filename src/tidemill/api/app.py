@@ -5,13 +5,15 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from tidemill import __version__
-from tidemill.api import apps, batches, items, runs, site, tokens
+from tidemill.api import apps, batches, changes, cursors, items, runs, site, tokens, views, worker
 from tidemill.api.door import OpenSite
 from tidemill.api.problems import answer_errors
+from tidemill.feed.fanout import Fanout
 from tidemill.feed.live import LiveFeed
+from tidemill.runner.remote_desk import Desk
 
 
-def make_api(open_site: OpenSite, feed: LiveFeed) -> FastAPI:
+def make_api(open_site: OpenSite, feed: LiveFeed, desk: Desk) -> FastAPI:
     """The API of a site. Its description is at `/openapi.json` below the mount."""
     app = FastAPI(
         title="Tidemill",
@@ -23,7 +25,9 @@ def make_api(open_site: OpenSite, feed: LiveFeed) -> FastAPI:
     )
     app.state.site = open_site
     app.state.feed = feed
-    for part in (runs, items, batches, apps, site, tokens):
+    app.state.fanout = Fanout(open_site.database, feed)
+    app.state.desk = desk
+    for part in (runs, items, batches, apps, site, changes, cursors, views, tokens, worker):
         app.include_router(part.router)
     answer_errors(app)
     return app

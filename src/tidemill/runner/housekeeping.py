@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.db.database import Database, fetch
 from tidemill.errors import DatabaseUnavailable
 from tidemill.runner.link import DatabaseLink
+from tidemill.runner.runs import announce
 
 log = structlog.get_logger()
 
@@ -94,4 +95,23 @@ async def fold_tallies(database: Database) -> None:
             await fetch(session, "tasks.fold", {"most": CROWDED})
 
 
-DUTIES = (Duty("fold tallies", fold_tallies, every=10.0),)
+async def expire(database: Database) -> None:
+    """Make tasks whose lease ran out due again, also where no worker that has the database is there to see it."""
+    async with database.begin() as session:
+        if await alone(session, "expire") and await fetch(session, "tasks.expire"):
+            await announce(session)
+
+
+async def close_runs(database: Database) -> None:
+    """Mark runs in which nothing is left to do as done."""
+    async with database.begin() as session:
+        held = [row["id"] for row in await fetch(session, "tasks.lock_open_runs")]
+        if held and await fetch(session, "tasks.close_runs", {"runs": held}):
+            await announce(session)
+
+
+DUTIES = (
+    Duty("fold tallies", fold_tallies, every=10.0),
+    Duty("expire", expire, every=5.0),
+    Duty("close runs", close_runs, every=5.0),
+)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
@@ -32,20 +33,36 @@ class DocumentStore:
 
     def __init__(self, url: str, inline_limit: int) -> None:
         self._url = url
-        self._inline_limit = inline_limit
+        self.inline_limit = inline_limit
         self._store: ObjectStore | None = None
 
     async def keep(self, document: bytes) -> Stored:
         """Make the bytes safe before any row speaks of them. Raises StorageError; repeating it is harmless."""
         digest = hashlib.sha256(document).hexdigest()
-        if len(document) <= self._inline_limit:
+        if len(document) <= self.inline_limit:
             return Stored(digest, len(document), document.decode("utf-8"), None)
-        location = f"{digest[:2]}/{digest[2:4]}/{digest}"
+        location = self.location(digest)
         try:
             await self._opened().put_async(location, document)
         except (BaseError, OSError) as error:
             raise StorageError(f"Document {digest[:12]}… could not be stored: {error}") from error
         return Stored(digest, len(document), None, location)
+
+    async def keep_file(self, path: Path, sha256: str) -> str:
+        """Put the document in a local file, which has this checksum, into the store, however small; its location there.
+
+        Raises StorageError; repeating it is harmless.
+        """
+        try:
+            await obstore.put_async(self._opened(), self.location(sha256), path)
+        except (BaseError, OSError) as error:
+            raise StorageError(f"Document {sha256[:12]}… could not be stored: {error}") from error
+        return self.location(sha256)
+
+    @staticmethod
+    def location(sha256: str) -> str:
+        """Where the store keeps a document that is not in its row."""
+        return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
     async def read(self, sha256: str, body: str | None, location: str | None) -> bytes:
         """The bytes of a document, checked against their SHA-256. Raises StorageError if lost or changed."""

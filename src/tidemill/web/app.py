@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from fastapi import FastAPI, Request, WebSocket
@@ -45,19 +45,22 @@ def make_app(
     api: ASGIApp,
     live: Callable[[WebSocket], Awaitable[None]],
     status_of: Callable[[TidemillError], int],
+    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> ASGIApp:
     """The whole site as one ASGI app. `api` is mounted at `/api`, `live` answers the WebSocket at `/live`, `status_of`
-    says which HTTP status an error is. The feed's reader works as long as the app does (ASGI lifespan).
+    says which HTTP status an error is. The feed's reader, and what is to run `beside` it, work as long as the app does
+    (ASGI lifespan).
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        reading = asyncio.create_task(feed.run())
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        jobs = [asyncio.create_task(run()) for run in (feed.run, *beside)]
         try:
-            yield
+            yield {"closing": feed.closing}
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site

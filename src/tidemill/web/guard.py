@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill.accounts.keyring import Holder, Keyring
+from tidemill.accounts.keyring import HOLDER, Holder, Keyring
 from tidemill.accounts.tokens import PREFIX
 from tidemill.errors import DatabaseUnavailable
 from tidemill.web.permits import refusal
@@ -32,9 +32,6 @@ FREE = frozenset({"/api/health"})
 
 COOKIE_AGE = 400 * 24 * 3600
 """Seconds that a browser keeps the key: the most that browsers allow."""
-
-HOLDER = "tidemill.holder"
-"""Where in the scope the app finds the `Holder` of the token; None: the site's own key."""
 
 
 @dataclass(frozen=True, slots=True)
