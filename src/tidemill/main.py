@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.types import ASGIApp
 
-    from tidemill.runner.remote_desk import Desk
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -45,16 +43,6 @@ class Site:
     def workbench(self) -> Workbench:
         """Where this site's steps handle files."""
         return Workbench(self.settings.work_folder, FileStore(self.settings.files_url))
-
-    def desk(self) -> Desk:
-        """Where workers without a database are served."""
-        from tidemill.runner.remote_desk import Desk
-        from tidemill.runner.remote_uploads import Uploads
-
-        folder, key = self.settings.work_folder / "uploads", self.settings.signing_key("uploads")
-        files = self.settings.files_url
-        uploads = Uploads(folder, key, self.documents, FileStore(files), files)
-        return Desk(self.database, self.documents, uploads, longest_lease=self.settings.longest_lease)
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
@@ -102,9 +90,7 @@ def make_web(site: Site) -> ASGIApp:
         return await look.runs(session, ids=ids)
 
     feed = LiveFeed(site.database, look.overview, some_runs)
-    desk = site.desk()
-    api = make_api(site, feed, desk)
-    return make_app(site, feed, api=api, live=live_socket(feed), status_of=status_of, beside=[desk.run])
+    return make_app(site, feed, api=make_api(site, feed), live=live_socket(feed), status_of=status_of)
 
 
 @asynccontextmanager

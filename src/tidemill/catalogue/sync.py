@@ -78,6 +78,15 @@ async def sync(session: AsyncSession, source: str) -> SyncReport:
     return await sync_folder(session, found)
 
 
+async def read_source(session: AsyncSession, source: str) -> str:
+    """Read a source by name; what that came to, in words. Raises what `sync` raises."""
+    found = await sync(session, source)
+    new = f"{found.created:,} new files, {found.changed:,} changed, {found.items:,} new items"
+    gone = f"; {found.gone.count:,} are gone" if found.gone.count else ""
+    unmatched = f"; {found.unmatched.count:,} match no rule" if found.unmatched.count else ""
+    return f"read {found.seen:,} files of {source}: {new}{gone}{unmatched}"
+
+
 async def sync_folder(session: AsyncSession, source: Source) -> SyncReport:
     """Make the records match what lies in a source's folder.
 

@@ -19,11 +19,12 @@ from tidemill.db.database import Row, fetch
 from tidemill.db.models import Project, Site, Source
 from tidemill.errors import AddressForbidden, AppRefused, Conflict, InvalidInput, SiteFileError
 from tidemill.executors.addresses import AddressPolicy
-from tidemill.pipelines import apps, pipelines
+from tidemill.pipelines import apps, pipelines, schedules, watching
 from tidemill.pipelines.apply_check import pipeline_faults, wanted_steps
+from tidemill.pipelines.apply_watching import clock_faults, schedule_differences, watch_differences
 from tidemill.pipelines.apps import AppFacts, column_values
 from tidemill.pipelines.pipelines import without_nulls
-from tidemill.pipelines.site_entries import AppEntry, PipelineEntry, ProjectEntry, SourceEntry
+from tidemill.pipelines.site_entries import AppEntry, ProjectEntry, SourceEntry
 from tidemill.pipelines.site_file import SiteFile
 
 Facts = Mapping[str, AppFacts]
@@ -50,7 +51,7 @@ class Change:
 
     verb: str
     noun: str
-    """`site`, `project`, `source`, `app`, `pipeline`."""
+    """`site`, `project`, `source`, `app`, `pipeline`, `watching run`, `schedule`."""
     name: str
     details: list[Detail]
 
@@ -108,7 +109,7 @@ async def plan(session: AsyncSession, site_file: SiteFile, facts: Facts) -> Plan
     """
     metadata = await apps.known_metadata(session) | {name: dict(fact.metadata) for name, fact in facts.items()}
     metadata = {entry.name: {} for entry in site_file.content.apps} | metadata
-    faults = pipeline_faults(site_file, metadata)
+    faults = pipeline_faults(site_file, metadata) + await clock_faults(session, site_file)
     if faults:
         raise SiteFileError("\n".join(faults))
     changes = [
@@ -118,6 +119,11 @@ async def plan(session: AsyncSession, site_file: SiteFile, facts: Facts) -> Plan
         *await _app_changes(session, site_file, facts),
         *await _pipeline_changes(session, site_file, metadata),
     ]
+    moved = {change.name for change in changes if change.noun == "pipeline" and change.verb == "change"}
+    for name, now, wanted in await watch_differences(session, site_file, moved):
+        changes += _compare("watching run", name, now, wanted)
+    for name, now, wanted in await schedule_differences(session, site_file):
+        changes += _compare("schedule", name, now, wanted)
     return Plan(site_file, facts, changes, await _left_alone(session, site_file))
 
 
@@ -152,6 +158,12 @@ async def _do(session: AsyncSession, wanted: Plan, change: Change) -> None:
         case "pipeline":
             pipeline = next(one for one in content.pipelines if one.name == change.name)
             await pipelines.define(session, pipeline.name, [step.wish() for step in pipeline.steps], pipeline.title)
+        case "watching run":
+            watch = next((one for one in content.watching if one.name == change.name), None)
+            wish = watch.wish() if watch else await watching.wish_of(session, change.name)
+            await watching.define(session, wish)
+        case "schedule":
+            await schedules.define(session, next(one for one in content.schedules if one.name == change.name).wish())
 
 
 def _upsert(model: Any, values: dict[str, Any], key: str) -> Any:
@@ -267,12 +279,12 @@ async def _left_alone(session: AsyncSession, site_file: SiteFile) -> list[str]:
         *_others("source", list(await session.scalars(select(Source.name))), content.sources),
         *_others("app", [row["name"] for row in await apps.listing(session)], content.apps),
         *_others("pipeline", [row["name"] for row in await pipelines.listing(session)], content.pipelines),
+        *_others("watching run", [row["name"] for row in await watching.listing(session)], content.watching),
+        *_others("schedule", [row["name"] for row in await schedules.listing(session)], content.schedules),
     ]
 
 
-def _others(
-    noun: str, known: list[str], entries: Sequence[SourceEntry] | Sequence[AppEntry] | Sequence[PipelineEntry]
-) -> Iterator[str]:
+def _others(noun: str, known: list[str], entries: Sequence[Any]) -> Iterator[str]:
     named = {entry.name for entry in entries}
     return (f"{noun} {name}" for name in sorted(known) if name not in named)
 

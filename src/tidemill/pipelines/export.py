@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row
 from tidemill.db.models import Project, Site, Source
-from tidemill.pipelines import apps, pipelines
+from tidemill.domain.conditions import Condition
+from tidemill.domain.quiet_hours import as_written
+from tidemill.pipelines import apps, pipelines, schedules, watching
 from tidemill.pipelines.apps import AppSettings
 from tidemill.pipelines.pipelines import StepWish, step_names, without_nulls
 
@@ -28,6 +30,8 @@ async def export(session: AsyncSession) -> str:
         "sources": sources,
         "apps": [_app(row) for row in await apps.listing(session)],
         "pipelines": [_pipeline(row) for row in await pipelines.listing(session) if row["steps"]],
+        "watching": [_watch(row) for row in await watching.listing(session)],
+        "schedules": [_schedule(row) for row in await schedules.listing(session)],
     }
     return tomli_w.dumps({key: value for key, value in content.items() if value})
 
@@ -54,7 +58,7 @@ def _app(row: Row) -> dict[str, Any]:
             made[key] = _number(row[key])
     made |= row["options"]
     if row["quiet"]:
-        made["quiet"] = row["quiet"]
+        made["quiet"] = [as_written(hours) for hours in row["quiet"]]
     by_itself = row["kind"] == "python" and (row["version"] or "").startswith("sha256:")
     if row["version"] and not by_itself and (row["kind"] != "http" or row["protocol"] != "clams"):
         made["version"] = row["version"]
@@ -78,6 +82,26 @@ def _step(step: Row, named: bool) -> dict[str, Any]:
             "backoff": _number(step["backoff"]),
         }
     )
+
+
+def _watch(row: Row) -> dict[str, Any]:
+    condition = Condition.from_json(row["condition"]).as_json()
+    if condition["status"] == ["good"]:
+        del condition["status"]
+    made = {"name": row["name"], "pipeline": row["pipeline"]} | condition
+    made |= {"priority": row["priority"]} if row["priority"] else {}
+    made |= {"reuse": False} if not row["reuse"] else {}
+    return made | ({"quiet": [as_written(hours) for hours in row["quiet"]]} if row["quiet"] else {})
+
+
+def _schedule(row: Row) -> dict[str, Any]:
+    usual = {"priority": 0, "reuse": True, "only_not_done": False}
+    zone = {"zone": row["zone"]} if row["zone"] != "UTC" else {}
+    action = {
+        key: {k: v for k, v in value.items() if usual.get(k) != v} if key == "start" else value
+        for key, value in row["action"].items()
+    }
+    return {"name": row["name"], "cron": row["cron"]} | zone | action
 
 
 def _filled(table: dict[str, Any]) -> dict[str, Any]:

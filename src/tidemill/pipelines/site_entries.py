@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from tidemill.domain.conditions import Condition
 from tidemill.domain.layout import LayoutRule
+from tidemill.domain.quiet_hours import read_quiet
 from tidemill.pipelines.apps import DEADLINE, MAX_ANSWER, AppSettings
 from tidemill.pipelines.names import name_fault
 from tidemill.pipelines.pipelines import StepWish
 from tidemill.pipelines.quantities import seconds, size
+from tidemill.pipelines.schedules import ScheduleWish
+from tidemill.pipelines.watching import WatchWish
 
 _WORD = re.compile(r"[^\W\d_][\w -]*")
 
@@ -43,6 +47,7 @@ Word = Annotated[str, AfterValidator(_word)]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Bytes = Annotated[int, BeforeValidator(size), Field(gt=0)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Quiet = Annotated[list[dict[str, Any]], BeforeValidator(read_quiet)]
 
 
 class Entry(BaseModel):
@@ -95,6 +100,7 @@ class AppEntry(Entry):
     max_answer: Bytes = MAX_ANSWER
     tries: int = Field(default=3, gt=0, le=32767)
     backoff: Seconds = Field(default=5, ge=0)
+    quiet: Quiet = Field(default_factory=list)
 
     def settings(self) -> AppSettings:
         return AppSettings(**self.model_dump(exclude={"version"}))
@@ -124,6 +130,56 @@ class ProjectEntry(Entry):
     """None: what the project has stays."""
 
 
+class WatchEntry(Entry):
+    """A watching run: its condition's parts are read by `domain.conditions`."""
+
+    name: Name
+    pipeline: str
+    status: Any = None
+    project: Any = None
+    require: Any = None
+    where: Any = None
+    prefix: Any = None
+    files: Any = None
+    priority: int = Field(default=0, ge=-(2**31), lt=2**31)
+    reuse: bool = True
+    quiet: Quiet = Field(default_factory=list)
+
+    def condition(self) -> dict[str, Any]:
+        """The parts of the condition that are given."""
+        parts = self.model_dump(include={"status", "project", "require", "where", "prefix", "files"}, exclude_none=True)
+        return {key: _plain(value) for key, value in parts.items()}
+
+    def wish(self) -> WatchWish:
+        """Raises InvalidInput where the condition makes no sense."""
+        condition = Condition.from_json(self.condition())
+        return WatchWish(self.name, self.pipeline, condition, self.priority, self.reuse, self.quiet)
+
+
+class StartEntry(Entry):
+    """The run that a schedule starts."""
+
+    batch: str
+    pipeline: str
+    priority: int = Field(default=0, ge=-(2**31), lt=2**31)
+    reuse: bool = True
+    only_not_done: bool = False
+
+
+class ScheduleEntry(Entry):
+    """Something that is done by the clock: `start` or `sync`."""
+
+    name: Name
+    cron: str
+    zone: str = "UTC"
+    start: StartEntry | None = None
+    sync: str | None = None
+
+    def wish(self) -> ScheduleWish:
+        action = {"start": self.start.model_dump()} if self.start else {"sync": self.sync}
+        return ScheduleWish(self.name, self.cron, self.zone, action)
+
+
 class SiteContent(Entry):
     """A whole site file."""
 
@@ -134,3 +190,5 @@ class SiteContent(Entry):
     apps: list[AppEntry] = Field(default_factory=list)
     pipelines: list[PipelineEntry] = Field(default_factory=list)
     projects: list[ProjectEntry] = Field(default_factory=list)
+    watching: list[WatchEntry] = Field(default_factory=list)
+    schedules: list[ScheduleEntry] = Field(default_factory=list)

@@ -14,12 +14,15 @@ import orjson
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from tidemill.domain.condition_parsing import read_parts
 from tidemill.domain.layout import compile_pattern
+from tidemill.domain.quiet_hours import is_zone
 from tidemill.errors import AddressForbidden, InvalidInput, SiteFileError
 from tidemill.executors.addresses import parse_url
 from tidemill.pipelines.apps import check_settings
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.pipelines import step_names
+from tidemill.pipelines.schedules import cron_fault
 from tidemill.pipelines.site_entries import (
     AppEntry,
     Entry,
@@ -27,10 +30,13 @@ from tidemill.pipelines.site_entries import (
     LayoutEntry,
     PipelineEntry,
     ProjectEntry,
+    ScheduleEntry,
     SiteContent,
     SourceEntry,
+    StartEntry,
     StepEntry,
     Vocabulary,
+    WatchEntry,
 )
 from tidemill.pipelines.toml_lines import TomlLines
 
@@ -46,8 +52,11 @@ _TABLES: dict[tuple[str, ...], type[Entry]] = {
     ("pipelines",): PipelineEntry,
     ("pipelines", "steps"): StepEntry,
     ("projects",): ProjectEntry,
+    ("watching",): WatchEntry,
+    ("schedules",): ScheduleEntry,
+    ("schedules", "start"): StartEntry,
 }
-_LATER = {"packages": "Packages", "watching": "Watching runs", "watch": "Watching runs", "runs": "Watching runs"}
+_LATER = {"packages": "Packages"}
 _EXAMPLES = {
     "title": '"Riverside Television Archive"',
     "url": '"http://127.0.0.1:5000"',
@@ -62,6 +71,10 @@ _EXAMPLES = {
     "parameters": "{ minLines = 3 }",
     "metadata": "{ year = 1987 }",
     "ignore": "true",
+    "cron": '"0 2 * * *"',
+    "pipeline": '"slates"',
+    "batch": '"May"',
+    "quiet": '[{ from = "22:00", to = "06:00", zone = "Europe/Berlin" }]',
 }
 _MUST_BE = {
     "string_type": "text in quotes",
@@ -193,12 +206,16 @@ def _where(data: dict[str, Any], place: Place) -> str:
         except (KeyError, IndexError, TypeError):
             here = {}
         if isinstance(part, int):
-            noun = words.pop().removesuffix("s")
+            noun = _singular(words.pop())
             name = here.get("name") if isinstance(here, dict) else None
             words.append(f"{noun} {name!r}" if isinstance(name, str) else f"{noun} {part + 1}")
         else:
             words.append(part)
     return ", ".join(words) or "the site file"
+
+
+def _singular(table: str) -> str:
+    return "watching run" if table == "watching" else table.removesuffix("s")
 
 
 def _for_example(key: str) -> str:
@@ -213,7 +230,7 @@ def _shown(value: Any) -> str:
 def _inner_faults(file: SiteFile) -> Iterator[tuple[Place, str]]:
     """What pydantic cannot know: names that stand twice, URLs, layout patterns, steps' names."""
     content = file.content
-    for noun in ("sources", "apps", "pipelines", "projects"):
+    for noun in ("sources", "apps", "pipelines", "projects", "watching", "schedules"):
         yield from _twice(file, noun, [entry.name for entry in getattr(content, noun)])
     if len(set(content.vocabulary.model_dump().values())) < 4:
         yield ("vocabulary",), "vocabulary has one word for two things; item, items, project, projects must differ."
@@ -221,6 +238,11 @@ def _inner_faults(file: SiteFile) -> Iterator[tuple[Place, str]]:
         yield from _source_faults(n, source)
     for n, app in enumerate(content.apps):
         yield from _app_faults(n, app)
+    for n, watch in enumerate(content.watching):
+        for place, message in read_parts(watch.condition())[1]:
+            yield ("watching", n, *place), f"watching run {watch.name!r}: {message}"
+    for n, schedule in enumerate(content.schedules):
+        yield from _schedule_faults(n, schedule)
     for n, pipeline in enumerate(content.pipelines):
         names = step_names([step.wish() for step in pipeline.steps])
         for position, name in enumerate(names):
@@ -237,8 +259,19 @@ def _twice(file: SiteFile, noun: str, names: list[str]) -> Iterator[tuple[Place,
             line = file.lines.line((noun, first))
             yield (
                 (noun, n, "name"),
-                f"there is another {noun[:-1]} named {name!r}, on line {line}; each needs its own name.",
+                f"there is another {_singular(noun)} named {name!r}, on line {line}; each needs its own name.",
             )
+
+
+def _schedule_faults(n: int, schedule: ScheduleEntry) -> Iterator[tuple[Place, str]]:
+    if (schedule.start is None) is (schedule.sync is None):
+        said = "neither" if schedule.start is None else "both"
+        yield ("schedules", n), f"schedule {schedule.name!r} has {said} of start and sync; it does one of the two."
+    if fault := cron_fault(schedule.cron):
+        yield ("schedules", n, "cron"), f"schedule {schedule.name!r}: {fault}"
+    if not is_zone(schedule.zone):
+        right = "Europe/Berlin is one"
+        yield ("schedules", n, "zone"), f"schedule {schedule.name!r}: {schedule.zone!r} is no time zone; {right}."
 
 
 def _source_faults(n: int, source: SourceEntry) -> Iterator[tuple[Place, str]]:
