@@ -143,7 +143,12 @@ def _plain(value: Any) -> bool:
 
 
 def _same(old: Any, new: Any) -> bool:
-    return (_number(old) and _number(new) and old == new) or (type(old) is type(new) and old == new)
+    if _number(old) and _number(new):
+        return bool(old == new)
+    try:
+        return type(old) is type(new) and old == new
+    except RecursionError:  # nested without end: what cannot be compared counts as different
+        return False
 
 
 def relative(old: Any, new: Any) -> float | None:
