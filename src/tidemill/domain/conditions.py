@@ -103,8 +103,8 @@ class Condition:
             yield HasFiles(self.files)
         for path in self.require:
             yield Has(path)
-        for path, tests in self.where.items():
-            for test, value in tests.items():
+        for path, tests in sorted(self.where.items()):
+            for test, value in sorted(tests.items(), reverse=True):  # min before max
                 yield _test(path, test, value)
 
     def missed(self, item: Facts) -> list[str]:
