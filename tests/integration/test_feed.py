@@ -13,6 +13,7 @@ from tests.factory import make_run
 from tidemill.db.database import Database
 from tidemill.errors import InvalidInput
 from tidemill.feed import changes
+from tidemill.feed.filters import Filter
 
 INSERT = "insert into change (kind, run_id, position, state) values ('task', 1, %(n)s, 'done')"
 
@@ -105,11 +106,11 @@ async def test_pages_say_where_they_end_and_what_is_left(database: Database) -> 
     rest = await _page(database, first.last_seq, 100)
     assert ([result["position"] for result in rest.results[:3]], rest.pending) == ([2, 3, 4], 0)
     assert rest.results[-1]["id"] == "run:2"
-    assert rest.results[-1]["changes"] == [{"state": "done", "step": None}]
+    assert rest.results[-1]["changes"] == [{"state": "done", "step": None, "name": None}]
     assert (await _page(database, rest.last_seq)).results == []
-    only = await _page(database, None, run=2)
+    only = await _page(database, None, which=Filter(run=2))
     assert [result["kind"] for result in only.results] == ["run"]
-    assert (await _page(database, None, kinds=["run"])).results == only.results
+    assert (await _page(database, None, which=Filter(kinds=("run",)))).results == only.results
     assert only.last_seq == rest.last_seq, "a filtered reader does not read the rest again"
 
 

@@ -95,7 +95,7 @@ HOT: dict[str, tuple[dict[str, Any], int]] = {
     "items.attempts": ({"item": 7, "run": None}, 400),
     "items.tasks": ({"item": 7}, 300),
     "items.process": ({"item": 7}, 400),
-    "feed.read": ({"xid": "0", "id": 0, "run": None, "kinds": None, "limit": 100}, 60),
+    "feed.read": ({"xid": "0", "id": 0, "to_xid": "9" * 18, "to_id": 0, "run": None, "kinds": None, "limit": 20}, 150),
     "feed.now": ({}, 20),
 }
 

@@ -76,6 +76,8 @@ class LiveFeed:
         self._asked: list[_Asked] = []
         self._hint = asyncio.Event()
         self._hints = 0
+        self.closing = asyncio.Event()
+        """Set when the process is about to stop: whoever follows for ever ends."""
         self._hinted = asyncio.Condition()
         self._seen: str | None = None
         self._seq = changes.START

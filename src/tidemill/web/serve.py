@@ -53,6 +53,8 @@ async def serving(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
             await asyncio.sleep(0.01)
         yield listener.getsockname()[1]
     finally:
+        if (closing := server.lifespan.state.get("closing")) is not None:
+            closing.set()  # what goes on for ever ends, so that nothing need be cut
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
         listener.close()
