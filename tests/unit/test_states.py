@@ -18,7 +18,7 @@ from tidemill.db.database import Database, Row, fetch
 from tidemill.domain.retries import RetryPolicy
 from tidemill.domain.states import FINAL, IN_HAND, MOVES, Outcome, RunState, TaskState
 from tidemill.executors.contract import Done, Failed
-from tidemill.runner import redo, runs
+from tidemill.runner import go_back, redo, runs
 from tidemill.runner.exchange import Abilities, Exchange
 from tidemill.runner.processes import Process
 from tidemill.runner.results import judged
@@ -124,6 +124,24 @@ class Moves:
         await self._submitted()
         for how in ("waiting", "failed", "cancelled"):
             await self._promoted(how)
+        await self._gone_back()
+
+    async def _gone_back(self) -> None:
+        """A failure is done again, in each way that it can end, and each time a person goes back."""
+        await self.finish(await self.fresh(), well=False)
+        await self.service(redo.rerun, self.run, 0)
+        await self.service(go_back.go_back, self.run)  # waiting → failed
+        await self.service(redo.rerun, self.run, 0)
+        await self.finish(await self.claimed())
+        await self.service(go_back.go_back, self.run)  # done → failed
+        await self.service(redo.rerun, self.run, 0)
+        await self.claimed()
+        await self.service(runs.cancel, self.run)
+        await self.service(go_back.go_back, self.run)  # cancelled → failed
+        await self.service(go_back.go_back, self.run)  # failed → cancelled
+        await self.service(redo.rerun, self.run, 0)
+        await self.finish(await self.claimed())
+        await self.service(go_back.go_back, self.run)  # done → cancelled
 
     async def _submitted(self) -> None:
         await self.submit(task := await self.fresh(steps=2))  # running → submitted

@@ -50,6 +50,12 @@ MOVES: frozenset[tuple[TaskState, TaskState]] = frozenset(
         (TaskState.FAILED, TaskState.DONE),  # a late result of the last step is promoted
         (TaskState.CANCELLED, TaskState.WAITING),  # retry, re-run
         (TaskState.CANCELLED, TaskState.DONE),  # a late result of the last step is promoted
+        # A person goes back to what stood before a re-run, and that was:
+        (TaskState.WAITING, TaskState.FAILED),
+        (TaskState.DONE, TaskState.FAILED),
+        (TaskState.CANCELLED, TaskState.FAILED),
+        (TaskState.DONE, TaskState.CANCELLED),
+        (TaskState.FAILED, TaskState.CANCELLED),
     }
 )
 
