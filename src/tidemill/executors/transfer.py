@@ -34,7 +34,7 @@ from tidemill.executors.transfer_files import Errand, errands, selected
 from tidemill.executors.transfer_options import REMOVE, TransferOptions
 
 AT_ONCE = 8
-"""Items whose files a worker moves at the same time: each has a few chunks in memory, and a link gains little by more."""
+"""Items whose files a worker moves at a time: each has a few chunks in memory, and a link gains little by more."""
 TELL_EVERY = 5.0
 """Seconds between lines in the log about a file that is under way."""
 

@@ -22,9 +22,9 @@ from tidemill.executors.addresses import AddressPolicy
 from tidemill.pipelines import apps, pipelines, schedules, watching
 from tidemill.pipelines.apply_check import pipeline_faults, wanted_steps
 from tidemill.pipelines.apply_watching import clock_faults, schedule_differences, watch_differences
-from tidemill.pipelines.apps import AppFacts, column_values
+from tidemill.pipelines.apps import AppFacts, AppSettings, column_values
 from tidemill.pipelines.pipelines import without_nulls
-from tidemill.pipelines.site_entries import AppEntry, ProjectEntry, SourceEntry
+from tidemill.pipelines.site_entries import ProjectEntry, SourceEntry
 from tidemill.pipelines.site_file import SiteFile
 
 Facts = Mapping[str, AppFacts]
@@ -87,7 +87,7 @@ async def look_at_apps(policy: AddressPolicy, site_file: SiteFile, *, offline: b
     """
     entries = site_file.content.apps
     asked = [entry for entry in entries if not (offline and entry.kind == "http" and entry.protocol == "clams")]
-    looks = (apps.look(policy, entry.settings(), entry.version) for entry in asked)
+    looks = (apps.look(policy, site_file.app_settings(entry), entry.version) for entry in asked)
     answers = await asyncio.gather(*looks, return_exceptions=True)
     refused = []
     for entry, answer in zip(asked, answers, strict=True):
@@ -154,7 +154,7 @@ async def _do(session: AsyncSession, wanted: Plan, change: Change) -> None:
             await session.execute(_upsert(Source, values, "name"))
         case "app":
             app = next(one for one in content.apps if one.name == change.name)
-            await apps.register(session, app.settings(), wanted.facts.get(app.name))
+            await apps.register(session, wanted.site_file.app_settings(app), wanted.facts.get(app.name))
         case "pipeline":
             pipeline = next(one for one in content.pipelines if one.name == change.name)
             await pipelines.define(session, pipeline.name, [step.wish() for step in pipeline.steps], pipeline.title)
@@ -224,15 +224,15 @@ async def _app_changes(session: AsyncSession, site_file: SiteFile, facts: Facts)
     for entry in site_file.content.apps:
         row = known.get(entry.name)
         left_to_workers = row is not None and entry.kind == "python" and not entry.version
-        wanted = _app_values(entry, None if left_to_workers else facts.get(entry.name))
+        wanted = _app_values(site_file.app_settings(entry), None if left_to_workers else facts.get(entry.name))
         now = _app_now(row) if row else None
         changes += _compare("app", entry.name, {key: now[key] for key in wanted} if now else None, wanted)
     return changes
 
 
-def _app_values(entry: AppEntry, facts: AppFacts | None) -> dict[str, Any]:
+def _app_values(settings: AppSettings, facts: AppFacts | None) -> dict[str, Any]:
     said = {} if facts is None else {"version": facts.version, "itself": _digest(facts)}
-    return column_values(entry.settings()) | said
+    return column_values(settings) | said
 
 
 def _app_now(row: Row) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tidemill.db.models import App, AppVersion
 from tidemill.errors import AppRefused, InvalidInput, NotFound
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.executors.http import HttpExecutor
+from tidemill.pipelines.engine_keys import KEYS, option_faults, options_metadata
 from tidemill.pipelines.names import check_name
 from tidemill.pipelines.nearest import nearest
 
@@ -73,7 +74,7 @@ async def look(policy: AddressPolicy, settings: AppSettings, version: str = "") 
     """
     check_settings(settings)
     if settings.kind != "http":
-        return AppFacts(version)
+        return AppFacts(version, metadata=options_metadata(settings.kind, settings.name, settings.options))
     if settings.protocol == "json":
         await policy.check(settings.url)
         return AppFacts(version)
@@ -94,6 +95,8 @@ def check_settings(settings: AppSettings) -> None:
         raise InvalidInput(f"App {settings.name!r} has url {settings.url!r}; a Python step is named as python:name.")
     if settings.concurrency is not None and settings.concurrency < 1:
         raise InvalidInput(f"App {settings.name!r} must do at least one thing at once, not {settings.concurrency}.")
+    for _, fault in option_faults(settings.kind, settings.options):
+        raise InvalidInput(f"App {settings.name!r}: {fault}")
     if settings.deadline <= 0 or settings.max_answer <= 0 or settings.tries < 1 or settings.backoff < 0:
         raise InvalidInput(f"App {settings.name!r}: deadline, max_answer and tries must be above 0, backoff not below.")
 
@@ -122,8 +125,13 @@ async def register(session: AsyncSession, settings: AppSettings, facts: AppFacts
 
 
 async def refresh(session: AsyncSession, name: str, facts: AppFacts) -> bool:
-    """Keep what an app says of itself now (see `look`); whether that is new. Raises NotFound."""
+    """Keep what an app says of itself now (see `look`); whether that is new. Raises NotFound.
+
+    Of a command or a transfer the site file says everything.
+    """
     app = await get(session, name)
+    if app.kind in KEYS:
+        return False
     changed = await _keep_facts(session, app, facts)
     if changed:
         await _touched(session, app, "refreshed")

@@ -15,6 +15,7 @@ from tidemill.domain.conditions import Condition
 from tidemill.domain.quiet_hours import as_written
 from tidemill.pipelines import apps, pipelines, schedules, watching
 from tidemill.pipelines.apps import AppSettings
+from tidemill.pipelines.engine_keys import KEYS
 from tidemill.pipelines.pipelines import StepWish, step_names, without_nulls
 
 _APP_DEFAULTS = AppSettings("", "")
@@ -52,7 +53,7 @@ def _source(source: Source) -> dict[str, Any]:
 
 
 def _app(row: Row) -> dict[str, Any]:
-    made = {"name": row["name"], "url": row["url"]}
+    made = {"name": row["name"]} | ({} if row["kind"] in KEYS else {"url": row["url"]})
     for key in ("kind", "protocol", "concurrency", "deadline", "max_answer", "tries", "backoff"):
         if row[key] != getattr(_APP_DEFAULTS, key) and not (key == "protocol" and row["kind"] != "http"):
             made[key] = _number(row[key])

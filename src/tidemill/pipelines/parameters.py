@@ -31,6 +31,7 @@ _MEANT = {
     "string": "text",
     "boolean": "true or false",
     "map": "a table of texts",
+    "any": "a text, a number, true or false, or a list of them",
 }
 
 
@@ -67,7 +68,8 @@ def read_parameters(
     """The parameters that are right, as they are to be sent, and everything that is wrong with the others."""
     if not app_metadata:
         return dict(parameters), []
-    declared = {spec["name"]: spec for spec in (*UNIVERSAL, *_declared(app_metadata))}
+    universal = UNIVERSAL if not {"command", "transfer"} & app_metadata.keys() else ()
+    declared = {spec["name"]: spec for spec in (*universal, *_declared(app_metadata))}
     ready, faults = {}, []
     for name, value in parameters.items():
         if name not in declared:
@@ -100,6 +102,8 @@ def _missing(spec: Mapping[str, Any]) -> str:
 
 
 def _read(spec: Mapping[str, Any], value: Any) -> Any:
+    if spec.get("type") == "any":
+        return value
     if spec.get("type") == "map":
         return _read_map(spec, value)
     if spec.get("multivalued"):

@@ -6,12 +6,14 @@ import datetime as dt
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from tidemill.domain.conditions import Condition
 from tidemill.domain.layout import LayoutRule
 from tidemill.domain.quiet_hours import read_quiet
 from tidemill.pipelines.apps import DEADLINE, MAX_ANSWER, AppSettings
+from tidemill.pipelines.engine_keys import EngineKeys
 from tidemill.pipelines.names import name_fault
 from tidemill.pipelines.pipelines import StepWish
 from tidemill.pipelines.quantities import seconds, size
@@ -88,10 +90,11 @@ class SourceEntry(Entry):
     layout: list[LayoutEntry] = Field(min_length=1)
 
 
-class AppEntry(Entry):
+class AppEntry(Entry, EngineKeys):
     name: Name
-    url: str = Field(min_length=1)
-    kind: Literal["http", "python"] = "http"
+    kind: Literal["http", "python", "command", "transfer"] = "http"
+    url: str | None = Field(default=None, min_length=1, validate_default=True)
+    """Commands and transfers have none of their own."""
     protocol: Literal["clams", "json"] = "clams"
     version: str = ""
     """For apps that cannot say their version themselves; without one their outputs are not used again."""
@@ -102,8 +105,18 @@ class AppEntry(Entry):
     backoff: Seconds = Field(default=5, ge=0)
     quiet: Quiet = Field(default_factory=list)
 
+    @field_validator("url")
+    @classmethod
+    def _has_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None and info.data.get("kind") in ("http", "python"):
+            raise PydanticCustomError("missing", "lacks url")
+        return url
+
     def settings(self) -> AppSettings:
-        return AppSettings(**self.model_dump(exclude={"version"}))
+        """As they are written: paths and names of sources are `SiteFile.app_settings`'s to resolve."""
+        plain = self.model_dump(exclude={"version", *EngineKeys.model_fields})
+        options = self.engine_options(self.kind)
+        return AppSettings(**plain | {"url": self.url or f"{self.kind}:{self.name}", "options": options})
 
 
 class StepEntry(Entry):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,7 +19,8 @@ from tidemill.domain.layout import compile_pattern
 from tidemill.domain.quiet_hours import is_zone
 from tidemill.errors import AddressForbidden, InvalidInput, SiteFileError
 from tidemill.executors.addresses import parse_url
-from tidemill.pipelines.apps import check_settings
+from tidemill.pipelines.apps import AppSettings, check_settings
+from tidemill.pipelines.engine_keys import Fault, located, option_faults, unknown_placeholders
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.pipelines import step_names
 from tidemill.pipelines.schedules import cron_fault
@@ -60,6 +61,13 @@ _LATER = {"packages": "Packages"}
 _EXAMPLES = {
     "title": '"Riverside Television Archive"',
     "url": '"http://127.0.0.1:5000"',
+    "command": '["python", "cli.py", "{input}", "{output}"]',
+    "environment": '{ OMP_NUM_THREADS = "1" }',
+    "memory": '"2GB"',
+    "cpu_time": '"10m"',
+    "files": '["*.npz"]',
+    "inputs": '{ template = "pulse.npz" }',
+    "exit_retry": "[75]",
     "name": '"bars-detector"',
     "concurrency": "4",
     "deadline": '"10m"',
@@ -107,6 +115,15 @@ class SiteFile:
         parts = urlsplit(entry.url)
         folder = unquote(parts.path) if parts.scheme == "file" else entry.url
         return (self.path.absolute().parent / Path(folder).expanduser()).resolve().as_uri()
+
+    def app_settings(self, entry: AppEntry) -> AppSettings:
+        """An app's settings; relative paths lie beside the site file, names of sources are their URLs."""
+        settings = entry.settings()
+        return replace(settings, options=self.app_options(entry, settings.options)[0])
+
+    def app_options(self, entry: AppEntry, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+        sources = {source.name: self.source_url(source) for source in self.content.sources}
+        return located(entry.kind, options, self.path.absolute().parent, sources)
 
 
 def read_site_file(path: Path) -> SiteFile:
@@ -185,7 +202,7 @@ def _wrong(error: ErrorDetails, key: str) -> str:
 def _unknown_key(place: Place, key: str, where: str) -> str:
     if len(place) == 1 and key in _LATER:
         return f"{_LATER[key]} come with a later version of Tidemill; leave {key!r} out for now."
-    known = list(_model(place[:-1]).model_fields)
+    known = [info.alias or name for name, info in _model(place[:-1]).model_fields.items()]
     close = nearest(key, known)
     right = f"did you mean {close!r}?" if close else f"there are: {', '.join(known)}."
     return f"{where} has {key!r}, which is not a key here; {right}"
@@ -238,6 +255,7 @@ def _inner_faults(file: SiteFile) -> Iterator[tuple[Place, str]]:
         yield from _source_faults(n, source)
     for n, app in enumerate(content.apps):
         yield from _app_faults(n, app)
+        yield from _option_faults(file, n, app)
     for n, watch in enumerate(content.watching):
         for place, message in read_parts(watch.condition())[1]:
             yield ("watching", n, *place), f"watching run {watch.name!r}: {message}"
@@ -289,11 +307,23 @@ def _source_faults(n: int, source: SourceEntry) -> Iterator[tuple[Place, str]]:
             yield ("sources", n, "layout", position, "pattern"), " ".join(filter(None, [error.message, error.hint]))
 
 
+def _option_faults(file: SiteFile, n: int, app: AppEntry) -> Iterator[tuple[Place, str]]:
+    options, faults = file.app_options(app, app.engine_options(app.kind))
+    faults += [*app.misplaced(app.kind), *option_faults(app.kind, options)]
+    if app.kind == "command" and not faults:
+        steps = [step for pipeline in file.content.pipelines for step in pipeline.steps if step.app == app.name]
+        faults += unknown_placeholders(options, [name for step in steps for name in step.parameters])
+    for place, message in faults:
+        yield ("apps", n, *place), f"app {app.name!r}: {message}"
+
+
 def _app_faults(n: int, app: AppEntry) -> Iterator[tuple[Place, str]]:
+    if app.url is not None and app.kind in ("command", "transfer"):
+        yield ("apps", n, "url"), f"app {app.name!r}: a {app.kind} has no url; leave it out."
     try:
-        check_settings(app.settings())
+        check_settings(replace(app.settings(), options={}))
         if app.kind == "http":
-            parse_url(app.url)
+            parse_url(app.url or "")
     except (InvalidInput, AddressForbidden) as error:
         yield ("apps", n, "url"), f"app {app.name!r}: {error.message}"
     if app.version and app.kind == "http" and app.protocol == "clams":
