@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,39 +14,108 @@ import typer
 from tidemill.cli import door
 from tidemill.cli.application import application
 from tidemill.cli.exits import Exit
-from tidemill.cli.output import count, say
+from tidemill.cli.output import count, say, table
 
 if TYPE_CHECKING:
+    from tidemill.main import Site
+    from tidemill.pipelines.steps import Registered
     from tidemill.runner.worker import Worker
+    from tidemill.sdk.step import DeclaredStep
+    from tidemill.settings import Settings
 
 Slots = Annotated[
     int | None, typer.Option(min=1, help="Attempts in hand at most [default: the setting `slots`].", show_default=False)
+]
+Steps = Annotated[
+    list[Path] | None, typer.Option("--steps", help="A Python file of steps; may be given several times.")
 ]
 
 
 @application.command(rich_help_panel="Work")
 def worker(
+    steps: Steps = None,
     slots: Slots = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only load the files of steps and list what they hold.")
+    ] = False,
     lifeline: Annotated[
         int | None, typer.Option(hidden=True, help="Descriptor of a pipe; when it closes, leave at once.")
     ] = None,
 ) -> None:
     """Take tasks of this site's runs and do them, until a signal comes.
 
-    The first SIGINT or SIGTERM lets the work in hand finish; the second gives it back, for other workers to do.
+    With --steps it also does the Python steps of these files, and makes them known to the site: an app for each that is
+    new, and its version. The first SIGINT or SIGTERM lets the work in hand finish; the second gives it back.
     """
-    raise typer.Exit(door.run(_work(slots, lifeline)))
+    from tidemill.sdk.loading import load_steps
+
+    loaded = load_steps(steps or ())
+    if check:
+        tell_steps(loaded)
+        return
+    raise typer.Exit(door.run(_work(loaded, slots, lifeline)))
 
 
-async def _work(slots: int | None, lifeline: int | None) -> Exit:
+async def _work(steps: Mapping[str, DeclaredStep], slots: int | None, lifeline: int | None) -> Exit:
     async with door.opened() as site:
         door.log_all(json=site.settings.log_json)
-        running = site.worker(slots=slots)
+        if steps:
+            await _make_known(site, steps)
+        room = slots or usual_slots(site.settings, steps)
+        running = site.worker(functions=steps, slots=room)
         if lifeline is None:
-            say(f"Working with {count(slots or site.settings.slots, 'slot')}; Ctrl-C stops.")
+            say(f"Working with {count(room, 'slot')}; Ctrl-C stops.")
         with lifeline_to(running, lifeline):
             async with site.keeping_house():
                 return await work_until_stopped(running)
+
+
+def usual_slots(settings: Settings, steps: Mapping[str, DeclaredStep]) -> int:
+    """Slots where none are asked for: steps that compute get one for each processor, what only waits gets many."""
+    if "slots" not in settings.model_fields_set and any(not step.is_async for step in steps.values()):
+        return os.cpu_count() or 1
+    return settings.slots
+
+
+def tell_steps(steps: Mapping[str, DeclaredStep]) -> None:
+    """List what the files of steps hold."""
+    table(
+        ["step", "version", "runs in", "at once#", "deadline#", "tries#", "side inputs", "file"],
+        (
+            [
+                name,
+                step.version,
+                "the event loop" if step.is_async and step.run_in == "thread" else f"a {step.run_in}",
+                step.concurrency,
+                step.deadline,
+                step.tries,
+                ", ".join(step.inputs),
+                step.file.name,
+            ]
+            for name, step in steps.items()
+        ),
+        empty="There are no steps: name their files with --steps.",
+    )
+
+
+async def _make_known(site: Site, steps: Mapping[str, DeclaredStep]) -> None:
+    """Register the steps, and say where they are used."""
+    from tidemill.pipelines.steps import register_steps
+
+    async with site.database.begin() as session:
+        known = await register_steps(session, steps)
+    for one in known:
+        say(registered_line(one))
+
+
+def registered_line(one: Registered) -> str:
+    """What a person is told of a step that a worker brings."""
+    name = one.step if one.app == one.step else f"{one.step} (app {one.app})"
+    news = "" if one.before in (None, one.version) else f", until now {one.before or 'without a version'}"
+    used = f"used by {', '.join(one.pipelines)}"
+    if not one.pipelines:
+        used = f"no pipeline uses {one.app} yet: add it in the site file"
+    return f"Step {name}, version {one.version}{news}: {used}."
 
 
 async def work_until_stopped(running: Worker) -> Exit:
