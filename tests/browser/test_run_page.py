@@ -8,7 +8,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Place, Visit
-from tests.factory import make_run
+from tests.factory import MadeRun, make_run
 from tests.site import Condition
 from tidemill.runner import look
 
@@ -242,5 +242,83 @@ async def set_states(place: Place, run: int, change: str, where: str, announce: 
             f"""with moved as (update task set {change} where run_id = {run} and {where} returning *)
                 insert into change (kind, run_id, task_id, item_id, position, step, state)
                 select 'task', run_id, id, item_id, position, step, state from moved where {announce}""".encode()
+        )
+        await connection.execute("select pg_notify('tidemill_change', '')")
+
+
+async def long_run(place: Place) -> MadeRun:
+    """A run that reaches far: 40 items, ten of them behind position 120,000."""
+    made = await make_run(place.site.database, items=40, steps=2, prefix="film")
+    await set_states(place, made.run, "position = position + 120000", "position >= 30")
+    return made
+
+
+async def test_of_a_long_run_its_newest_part_is_shown_and_followed(place: Place, visit: Visit) -> None:
+    made = await long_run(place)
+    page = await visit(f"/runs/{made.run}")
+    rows = page.locator(".g-space").get_by_role("row")
+    await expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", "11")
+    await expect(rows.last).to_contain_text("film-000039")
+    await expect(page.locator("[data-total=waiting]")).to_have_text("40")
+    await expect(page.locator("[data-live]")).to_have_text("live")
+    await set_states(place, made.run, "state = 'failed', finished_at = now()", "position = 120031", announce=True)
+    await expect(rows.filter(has_text="film-000031").get_by_role("gridcell").first).to_have_text("✕failed")
+    await set_states(place, made.run, "state = 'failed', finished_at = now()", "position = 3", announce=True)
+    await expect(page.locator("[data-total=failed]")).to_have_text("2")
+    await enter(place, made.run, 120_040)
+    await expect(rows.last).to_contain_text("film-new")
+    await expect(page.locator("[data-all]")).to_have_text("41")
+
+
+async def test_the_parts_of_a_long_run_are_addresses(place: Place, visit: Visit) -> None:
+    made = await long_run(place)
+    page = await visit(f"/runs/{made.run}")
+    rows = page.locator(".g-space").get_by_role("row")
+    parts = page.get_by_role("navigation", name="Parts of the run")
+    await expect(parts).to_contain_text("of 120,040")
+    await parts.get_by_role("link", name="First").click()
+    await page.wait_for_url("**from=0*")
+    await expect(rows.first).to_contain_text("film-000000")
+    await expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", "31")
+    await enter(place, made.run, 120_041)
+    await expect(page.locator("[data-all]")).to_have_text("41")
+    await expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", "31")
+    await parts.get_by_role("link", name="Newest").click()
+    await expect(rows.last).to_contain_text("film-new")
+
+
+async def test_a_long_runs_filters_look_at_all_of_it(place: Place, visit: Visit) -> None:
+    made = await long_run(place)
+    await set_states(place, made.run, "state = 'failed', finished_at = now()", "position in (3, 120031)")
+    page = await visit(f"/runs/{made.run}")
+    rows = page.locator(".g-space").get_by_role("row")
+    await expect(rows.last).to_contain_text("film-000039")
+    await page.get_by_label("State").select_option("failed")
+    await expect(rows).to_have_count(2)
+    await expect(rows.first).to_contain_text("film-000003")
+    await expect(rows.last).to_contain_text("film-000031")
+    await set_states(place, made.run, "state = 'failed', finished_at = now()", "position = 7", announce=True)
+    await expect(rows).to_have_count(3)
+    await page.reload()
+    await expect(rows).to_have_count(3)
+    await page.get_by_label("State").select_option("")
+    await page.get_by_label("Name contains").fill("00012")
+    await expect(rows).to_have_count(1)
+    await page.get_by_label("Name contains").fill("")
+    await expect(rows.last).to_contain_text("film-000039")
+
+
+async def enter(place: Place, run: int, position: int) -> None:
+    """Let a new item enter a run, as a watching run does."""
+    connection = await place.site.database.connect()
+    async with connection, connection.transaction():
+        await connection.execute(
+            f"""with made as (insert into item (name) values ('film-new') returning id),
+                entered as (
+                    insert into task (run_id, position, item_id, document)
+                    select {run}, {position}, made.id, (select document from task limit 1) from made
+                    returning *)
+                insert into change (kind, run_id, task_id, item_id, position, step, state)
+                select 'task', run_id, id, item_id, position, step, state from entered""".encode()
         )
         await connection.execute("select pg_notify('tidemill_change', '')")

@@ -165,6 +165,7 @@ async def window(
         "states": list(states) if states else None,
         "steps": every if step is None else [step],
         "letters": search or None,
+        "grams_of": search if search and about["total"] > WHOLE else None,  # a short run is gone through in order
         "limit": limit + 1,
     }
     rows = await fetch(session, "look.window", params)

@@ -30,8 +30,8 @@ join item i on i.id = t.item_id
 where t.run_id = %(run)s and t.position >= %(from)s
   and (%(states)s::text[] is null or t.state = any(%(states)s))
   and (%(steps)s::int[] is null or t.step = any(%(steps)s))
-  and (%(letters)s::text is null
-       or name_grams(i.name) @> name_grams(%(letters)s) and strpos(lower(i.name), lower(%(letters)s)) > 0)
+  and (%(letters)s::text is null or strpos(lower(i.name), lower(%(letters)s)) > 0)
+  and (%(grams_of)s::text is null or name_grams(i.name) @> name_grams(%(grams_of)s))
 order by t.position
 limit %(limit)s;
 

@@ -34,13 +34,16 @@ async def runs(request: Request) -> HTMLResponse:
 async def run(request: Request, run: int) -> HTMLResponse:
     """One run: how it stands, and every item at every step."""
     filters = filters_of(request)
-    from_ = max(0, number(request.query_params, "from") or 0)
+    from_ = number(request.query_params, "from")
     async with site_of(request).database.begin() as session:
         overview = await look.overview(session, run)
+        if from_ is None and not any(filters.values()):
+            _, high = await look.ends(session, run)
+            from_ = high - ROWS + 1 if high >= look.WHOLE else 0
         window = await look.window(
             session,
             run,
-            from_,
+            max(0, from_ or 0),
             ROWS,
             states=[filters["state"]] if filters["state"] else None,
             step=filters["step"],

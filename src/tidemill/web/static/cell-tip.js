@@ -59,10 +59,10 @@ export class CellTip {
   }
 
   #lines({ row, column }) {
-    const { cells, tasks, steps } = this.grid;
+    const { here: cells, tasks, steps } = this.grid;
     const index = this.grid.index(row);
-    const task = tasks.get(index + cells.first);
-    const name = task?.item ?? `number ${index + cells.first}`;
+    const task = tasks.get(cells.position(index));
+    const name = task?.item ?? `number ${cells.position(index)}`;
     if (column === 0) return [name, this.#sentence(steps[cells.cursor(index)], STATES[cells.stateAt(index)])];
     const step = column - 1;
     const state = cells.cell(index, step);

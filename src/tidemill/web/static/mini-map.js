@@ -48,7 +48,7 @@ export class MiniMap {
     const share = new Array(STATES.length).fill(0);
     const last = Math.floor(((line + 1) * rows) / lines);
     for (let row = Math.floor((line * rows) / lines); row < last; row += 1) {
-      share[this.grid.cells.stateAt(this.grid.index(row))] += 1;
+      share[this.grid.here.stateAt(this.grid.index(row))] += 1;
     }
     return share;
   }

@@ -1,4 +1,4 @@
-// Keeps a run's numbers current from the cells that the grid holds: counts per step, bar, rate and time left.
+// Keeps a run's numbers current as the grid is: counts per step, bar, rate and time left.
 
 import { STATES } from "./run-cells.js";
 
@@ -11,40 +11,55 @@ const write = (selector, value) => {
 
 const grid = document.querySelector("status-grid");
 
-function showCounts(cells) {
-  for (let step = 0; step < cells.steps; step += 1) {
-    const past = cells.past(step);
-    STATES.forEach((state, number) => {
-      const count = state === "done" ? past : cells.counts[step][number];
+/** A run's numbers: from the cells where all of them are here, else as the server counts them. */
+class Numbers {
+  constructor(cells, overview) {
+    this.steps = cells.steps;
+    if (cells.whole) {
+      this.tasks = cells.tasks;
+      this.total = (state) => cells.total(state);
+      this.count = (step, state) => (state === "done" ? cells.past(step) : cells.counts[step][STATES.indexOf(state)]);
+      this.left = cells.stepsLeft();
+      this.percent = this.left ? Math.floor(((this.tasks * this.steps - this.left) * 1000) / (this.tasks * this.steps)) / 10 : 100;
+    } else {
+      this.tasks = Object.values(overview.totals).reduce((sum, count) => sum + count, 0);
+      this.total = (state) => overview.totals[state];
+      this.count = (step, state) => overview.steps[step].counts[state];
+      this.percent = overview.percent;
+    }
+  }
+}
+
+function showCounts(numbers) {
+  for (let step = 0; step < numbers.steps; step += 1) {
+    for (const state of STATES) {
+      const count = numbers.count(step, state);
       for (const place of document.querySelectorAll(`[data-count="${step}-${state}"]`)) {
         write(`[data-count="${step}-${state}"]`, count);
         place.classList.toggle("zero", count === 0);
       }
-    });
+    }
   }
   for (const state of STATES) {
-    write(`[data-total="${state}"]`, cells.total(state));
-    for (const place of document.querySelectorAll(`[data-total="${state}"]`)) place.parentNode.classList.toggle("zero", !cells.total(state));
+    const total = numbers.total(state);
+    write(`[data-total="${state}"]`, total);
+    for (const place of document.querySelectorAll(`[data-total="${state}"]`)) place.parentNode.classList.toggle("zero", !total);
   }
+  write("[data-all]", numbers.tasks);
+  write("[data-done]", `${numbers.percent.toFixed(1)} %`);
 }
 
-function showBar(cells) {
+function showBar(numbers) {
   let left = 0;
   for (const state of ["done", "running", "submitted", "waiting", "failed", "cancelled"]) {
     const bar = document.querySelector(`#bar .b-${state}`);
-    const width = cells.tasks ? (cells.total(state) / cells.tasks) * 100 : 0;
+    const width = numbers.tasks ? (numbers.total(state) / numbers.tasks) * 100 : 0;
     bar?.setAttribute("x", left.toFixed(3));
     bar?.setAttribute("width", width.toFixed(3));
     left += width;
   }
-  const words = STATES.filter((state) => cells.total(state)).map((state) => `${cells.total(state).toLocaleString("en")} ${state}`);
+  const words = STATES.filter((state) => numbers.total(state)).map((state) => `${numbers.total(state).toLocaleString("en")} ${state}`);
   document.querySelector("#bar")?.setAttribute("aria-label", words.join(", ") || "nothing");
-}
-
-function showPercent(cells) {
-  const steps = cells.tasks * cells.steps;
-  const left = cells.stepsLeft();
-  write("[data-done]", `${left ? (Math.floor(((steps - left) * 1000) / steps) / 10).toFixed(1) : "100.0"} %`);
 }
 
 /** Rate and time left as the server reckons them; what is said in words is fetched again when it changes. */
@@ -61,15 +76,21 @@ function showOverview(run) {
 
 if (grid) {
   let drawing = 0;
+  let overview = null;
   const show = () => {
     drawing = 0;
-    showCounts(grid.cells);
-    showBar(grid.cells);
-    showPercent(grid.cells);
+    if (!grid.cells?.whole && !overview) return; // as the server wrote them
+    const numbers = new Numbers(grid.cells, overview);
+    showCounts(numbers);
+    showBar(numbers);
   };
   grid.addEventListener("cells", () => (drawing ||= requestAnimationFrame(show)));
   customElements.whenDefined("status-grid").then(() => {
-    grid.cells.addEventListener("overview", (event) => showOverview(event.detail));
+    grid.cells.addEventListener("overview", (event) => {
+      overview = event.detail;
+      showOverview(overview);
+      if (!grid.cells.whole) show();
+    });
   });
   document.addEventListener("htmx:afterSwap", () => {
     if (grid.cells) show();

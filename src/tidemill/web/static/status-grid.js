@@ -1,9 +1,12 @@
 // <status-grid>: the items × steps of one run. Only the rows in sight are in the DOM, so 100,000 items scroll like 30.
 //
 // Attributes: run, steps (JSON list of names), signs (JSON object: state → sign), medians (JSON list of seconds or null),
-// word (what an item is called). Its light DOM is the table that works without JavaScript; this element takes its place.
-// Events: `cells`, after the run has changed, with the RunCells as `detail`. State, step, search and row live in the URL.
+// word, words (what an item and items are called). Its light DOM is the table that works without JavaScript; this element
+// takes its place. Events: `cells`, after the run has changed, with the RunCells as `detail`. State, step, search and row
+// live in the URL. Of a run of more than 100,000 items a part is here (`long-run.js`).
 
+import { build, newRow } from "./grid-parts.js";
+import { LongRun } from "./long-run.js";
 import { MiniMap } from "./mini-map.js";
 import { RunCells, STATES } from "./run-cells.js";
 import { TaskRows } from "./task-rows.js";
@@ -12,14 +15,6 @@ import { CellTip } from "./cell-tip.js";
 const ROW = 24;
 const SPARE = 6;
 const NOT_YET = "·";
-
-const element = (tag, className, attributes = {}, text = "") => {
-  const made = document.createElement(tag);
-  made.className = className;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text) made.textContent = text;
-  return made;
-};
 
 class StatusGrid extends HTMLElement {
   #rows = new Map();
@@ -36,6 +31,7 @@ class StatusGrid extends HTMLElement {
     this.signs = JSON.parse(this.getAttribute("signs"));
     const medians = JSON.parse(this.getAttribute("medians") ?? "[]");
     this.cells = new RunCells(Number(this.getAttribute("run")), this.steps.length);
+    this.here = this.cells;
     this.tasks = new TaskRows(this.cells.run, () => {
       this.#draw();
       this.tip.refresh();
@@ -44,29 +40,16 @@ class StatusGrid extends HTMLElement {
     this.tip = new CellTip(this, medians);
     this.map = new MiniMap(this.querySelector("canvas"), this);
     this.cells.addEventListener("change", (event) => this.#changed(event.detail));
-    this.ready = this.cells.start().then(() => this.#restore());
+    this.long = new LongRun(this);
+    this.ready = this.cells.start(this.#from()).then(() => this.#restore());
     this.ready.catch((error) => this.#say(error.message));
   }
 
   #build() {
-    const head = element("div", "g-row g-head", { role: "row", "aria-rowindex": "1" });
-    head.append(element("div", "g-name", { role: "columnheader", "aria-colindex": "1" }, this.getAttribute("word")));
-    this.steps.forEach((name, step) =>
-      head.append(element("div", "g-cell", { role: "columnheader", "aria-colindex": step + 2, title: name }, name)),
-    );
-    this.space = element("div", "g-space", { role: "presentation" });
-    this.viewport = element("div", "g-viewport", { role: "rowgroup", tabindex: "-1" });
-    this.viewport.append(this.space);
-    const header = element("div", "g-header", { role: "rowgroup" });
-    header.append(head);
-    this.grid = element("div", "g-grid", {
-      role: "grid", tabindex: "0", "aria-label": this.getAttribute("label"), "aria-colcount": this.steps.length + 1,
-      "aria-readonly": "true",
-    });
-    this.grid.append(header, this.viewport);
-    this.empty = element("p", "g-empty", { role: "status" });
-    const map = element("canvas", "g-map", { "aria-hidden": "true", title: "All items by state: click to jump" });
+    const { header, map, ...parts } = build(this);
+    Object.assign(this, parts);
     this.replaceChildren(this.grid, map, this.empty);
+    this.after(this.pages);
     this.classList.add("ready");
     this.viewport.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.grid.addEventListener("keydown", (event) => this.#pressed(event));
@@ -86,17 +69,28 @@ class StatusGrid extends HTMLElement {
     this.#found = null;
     this.tasks.filter(this.filters);
     const turn = (this.#turn += 1);
-    if (this.filters.search) {
+    this.here = this.cells;
+    if (this.filters.search || this.long.listing) {
       this.#say("Searching…");
-      const { positions, more } = await this.tasks.search();
+      const found = await (this.long.listing ? this.long.list(this.#from() ?? 0) : this.tasks.search());
       if (turn !== this.#turn) return;
-      this.#found = Uint32Array.from(positions, (position) => position - this.cells.first);
-      this.#more = more;
-    }
+      if (this.long.listing) this.here = found;
+      else this.#found = Uint32Array.from(found.positions, (position) => position - this.cells.first);
+      this.#more = Boolean(found.more);
+    } else await this.cells.go(this.#from());
+    if (turn !== this.#turn) return;
     this.#refilter();
-    this.viewport.scrollTop = 0;
-    this.#active.row = 0;
-    this.draw();
+    const newest = this.here === this.cells && !this.cells.whole && this.#from() === null;
+    this.#active.row = newest ? this.shown - 1 : 0;
+    this.jump(this.#active.row);
+  }
+
+  /** The list again as it is now, where one reads on. */
+  async relist() {
+    const [turn, found] = [this.#turn, await this.long.list(this.#from() ?? 0)];
+    if (turn !== this.#turn) return;
+    this.here = found;
+    this.#refilter();
   }
 
   #found = null;
@@ -104,6 +98,8 @@ class StatusGrid extends HTMLElement {
   #turn = 0;
 
   #refilter() {
+    const { scrollTop, clientHeight, scrollHeight } = this.viewport;
+    const atEnd = scrollTop > 0 && scrollTop + clientHeight > scrollHeight - ROW;
     const { state, step, search } = this.filters ?? {};
     const number = state ? STATES.indexOf(state) : null;
     if (search && this.#found) {
@@ -111,9 +107,11 @@ class StatusGrid extends HTMLElement {
         (index) =>
           (number === null || this.cells.stateAt(index) === number) && (step === null || this.cells.cursor(index) === step),
       );
-    } else this.#view = this.cells.matching(number, step ?? null);
+    } else this.#view = this.here.matching(number, step ?? null);
     this.grid.setAttribute("aria-rowcount", this.shown + 1);
     this.space.style.height = `${this.shown * ROW}px`;
+    if (atEnd) this.viewport.scrollTop = this.viewport.scrollHeight; // what enters there is followed
+    this.long.show();
     this.#say(this.#summary(search));
     this.map?.draw();
     this.draw();
@@ -121,7 +119,7 @@ class StatusGrid extends HTMLElement {
 
   #summary(search) {
     if (this.shown) return search && this.#more ? `The first ${this.shown} that match; narrow the search to see others.` : "";
-    return this.cells.length ? "Nothing matches these filters." : "This run has no items.";
+    return this.cells.length ? "Nothing matches these filters." : `This run has no ${this.getAttribute("words")} yet.`;
   }
 
   #say(words) {
@@ -131,7 +129,7 @@ class StatusGrid extends HTMLElement {
 
   /** How many rows there are under the filters. */
   get shown() {
-    return this.#view ? this.#view.length : this.cells.length;
+    return this.#view ? this.#view.length : this.here.length;
   }
 
   /** The item's index of a row. */
@@ -139,15 +137,21 @@ class StatusGrid extends HTMLElement {
     return this.#view ? this.#view[row] : row;
   }
 
+  /** The task's position in the run. */
+  position(row) {
+    return this.here.position(this.index(row));
+  }
+
   #changed(changed) {
-    if (changed === null) this.#refilter();
+    if (changed === null && this.here === this.cells) this.#refilter();
+    else if (this.here !== this.cells) this.long.stale();
     else if (this.#view && changed.length && !this.#filtering) {
       this.#filtering = setTimeout(() => {
         this.#filtering = 0;
         this.#refilter();
       }, 700);
     }
-    if (changed) this.tasks.stale(changed.map((index) => index + this.cells.first));
+    if (changed) this.tasks.stale(changed.map((index) => this.cells.position(index)));
     this.draw();
     this.map.drawSoon();
     this.dispatchEvent(new CustomEvent("cells", { detail: this.cells, bubbles: true }));
@@ -177,7 +181,7 @@ class StatusGrid extends HTMLElement {
       this.#rows.delete(row);
     }
     for (let row = first; row < last; row += 1) this.#drawRow(row);
-    this.tasks.want(Array.from({ length: last - first }, (_, at) => this.index(first + at) + this.cells.first));
+    this.tasks.want(Array.from({ length: last - first }, (_, at) => this.position(first + at)));
     this.#mark();
     this.map?.drawWindow();
   }
@@ -185,16 +189,16 @@ class StatusGrid extends HTMLElement {
   #drawRow(row) {
     let drawn = this.#rows.get(row);
     if (!drawn) {
-      drawn = this.#spare.pop() ?? this.#newRow();
+      drawn = this.#spare.pop() ?? newRow(this.steps);
       this.#rows.set(row, drawn);
       drawn.style.transform = `translateY(${row * ROW}px)`;
       drawn.setAttribute("aria-rowindex", row + 2);
       this.space.append(drawn);
     }
     const index = this.index(row);
-    const task = this.tasks.get(index + this.cells.first);
+    const task = this.tasks.get(this.here.position(index));
     const name = task?.item ?? "…";
-    const code = this.cells.codes[index];
+    const code = this.here.codes[index];
     const paused = task?.state === "waiting" && task?.reason ? " held" : "";
     const key = `${index} ${code} ${name}${paused}`;
     if (drawn.dataset.key === key) return;
@@ -204,21 +208,8 @@ class StatusGrid extends HTMLElement {
     if (task) link.href = this.#address(task);
     else link.removeAttribute("href");
     for (let step = 0; step < this.steps.length; step += 1) {
-      this.#drawCell(drawn.children[step + 1], this.cells.cell(index, step), step === this.cells.cursor(index) ? paused : "");
+      this.#drawCell(drawn.children[step + 1], this.here.cell(index, step), step === this.here.cursor(index) ? paused : "");
     }
-  }
-
-  #newRow() {
-    const row = element("div", "g-row", { role: "row" });
-    const name = element("div", "g-name", { role: "rowheader", "aria-colindex": "1" });
-    name.append(element("a", "", { tabindex: "-1" }));
-    row.append(name);
-    this.steps.forEach((_, step) => {
-      const cell = element("div", "g-cell", { role: "gridcell", "aria-colindex": step + 2 });
-      cell.append(element("span", "sign", { "aria-hidden": "true" }), element("span", "word"));
-      row.append(cell);
-    });
-    return row;
   }
 
   #drawCell(cell, state, held) {
@@ -284,7 +275,7 @@ class StatusGrid extends HTMLElement {
   }
 
   #open() {
-    const task = this.tasks.get(this.index(this.#active.row) + this.cells.first);
+    const task = this.shown ? this.tasks.get(this.position(this.#active.row)) : null;
     if (task) location.assign(this.#address(task));
   }
 
@@ -304,12 +295,18 @@ class StatusGrid extends HTMLElement {
 
   // ── the URL ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** The position that the URL names, or null. */
+  #from() {
+    const from = new URLSearchParams(location.search).get("from");
+    return from === null || !Number.isInteger(Number(from)) ? null : Number(from);
+  }
+
   async #restore() {
     const query = new URLSearchParams(location.search);
     const step = query.get("step");
     await this.filter({ state: query.get("state"), step: step ? Number(step) : null, search: query.get("search") });
-    const from = Number(query.get("from") ?? 0) - this.cells.first;
-    if (from > 0) this.jump(this.#view ? this.#view.findIndex((index) => index >= from) : from);
+    const index = (this.#from() ?? 0) - this.cells.first;
+    if (index > 0 && this.here === this.cells) this.jump(this.#view ? this.#view.findIndex((found) => found >= index) : index);
   }
 
   /** Bring a row to the top of the window. */
@@ -327,9 +324,10 @@ class StatusGrid extends HTMLElement {
   }
 
   #note() {
+    if (this.here !== this.cells) return;
     const url = new URL(location.href);
     const row = Math.round(this.viewport.scrollTop / ROW);
-    if (row && row < this.shown) url.searchParams.set("from", this.index(row) + this.cells.first);
+    if (row < this.shown && (row || !this.cells.whole)) url.searchParams.set("from", this.position(row));
     else url.searchParams.delete("from");
     history.replaceState(history.state, "", url);
   }

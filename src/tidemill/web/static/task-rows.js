@@ -77,6 +77,13 @@ export class TaskRows {
     return answer.json();
   }
 
+  /** Some of the tasks that match the filters, from a position on, and where the next begin (null: nowhere). */
+  async page(from, limit) {
+    const found = await this.#ask({ from, limit, ...this.#filters });
+    this.#keep(found.tasks);
+    return found;
+  }
+
   /** The positions of all tasks whose name matches the search, up to a bound; `more`: there are others. */
   async search() {
     const positions = [];
