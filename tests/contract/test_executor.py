@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from tests.apps import ScriptedApp
+from tests.contract import local_engines
 
 from tidemill.executors.contract import (
     AppCall,
@@ -36,11 +38,13 @@ class Engine:
     behave: Callable[[str], None]
     submits: bool
     can_be_down: bool = True
+    many: int = 300
+    """How many attempts at once are a fair number for it."""
+    document: Callable[[int], bytes] = lambda number: orjson.dumps({"item": number})
     reports: list[Progress] = field(default_factory=list)
 
     def work(self, number: int = 1, **parameters: Any) -> Work:
-        document = orjson.dumps({"item": number})
-        return Work(f"{number}-1", f"item-{number}", self.app, parameters, document)
+        return Work(f"{number}-1", f"item-{number}", self.app, parameters, self.document(number))
 
     async def submit(self, work: Work) -> Outcome | Submitted:
         return await self.executor.submit(work, self.reports.append)
@@ -111,9 +115,16 @@ def _http(scripted: ScriptedApp, submits: bool) -> Engine:
     return Engine(HttpExecutor(), AppCall("http", "http", scripted.url, "json"), behave, submits)
 
 
-@pytest.fixture(params=["fake-inline", "fake-submitted", "python", "http-sync", "http-async"])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+@pytest.fixture(params=["fake-inline", "fake-submitted", "python", "http-sync", "http-async", "command", "transfer"])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     kind = request.param
+    if kind in ("command", "transfer"):
+        executor, app, behave, document = (local_engines.command if kind == "command" else local_engines.transfer)(
+            tmp_path
+        )
+        yield Engine(executor, app, behave, submits=False, many=24 if kind == "command" else 300, document=document)
+        await executor.close()
+        return
     if kind.startswith("http"):
         with ScriptedApp() as scripted:
             made = _http(scripted, kind == "http-async")
@@ -130,7 +141,7 @@ async def test_done_hands_back_the_output_document(engine: Engine) -> None:
     assert isinstance(outcome, Done)
     document = orjson.loads(outcome.document)
     assert document["item"] == 7
-    assert len(document["steps"]) == 1
+    assert len(document.get("steps") or document["process"]) == 1
 
 
 async def test_what_runs_elsewhere_says_so_and_the_rest_does_not(engine: Engine) -> None:
@@ -214,9 +225,9 @@ async def test_close_can_be_called_twice(engine: Engine) -> None:
 async def test_hundreds_at_once_do_not_mix(engine: Engine) -> None:
     engine.behave("slow")
     finish: Callable[[Work], Awaitable[Outcome]] = engine.finish
-    outcomes = await asyncio.gather(*(finish(engine.work(number)) for number in range(300)))
+    outcomes = await asyncio.gather(*(finish(engine.work(number)) for number in range(engine.many)))
     documents = [orjson.loads(outcome.document) for outcome in outcomes if isinstance(outcome, Done)]
-    assert [document["item"] for document in documents] == list(range(300))
+    assert [document["item"] for document in documents] == list(range(engine.many))
 
 
 async def test_a_function_that_is_not_there_names_those_that_are() -> None:

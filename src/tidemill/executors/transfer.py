@@ -102,7 +102,7 @@ class TransferExecutor:
             copied = await copy(job, meter.tell)
         except Taken:
             raise InvalidInput(
-                f"{target.url_of(errand.key)} is there already and holds other bytes; nothing was overwritten. "
+                f"{target.told(errand.key)} is there already and holds other bytes; nothing was overwritten. "
                 "Take it away, or say overwrite = true."
             ) from None
         meter.end(_told(errand, copied))

@@ -65,7 +65,7 @@ async def copy(job: Job, tell: Tell) -> Copied:
     """Copy one file. Raises Trouble, Taken (other bytes have the name) and Unusable; a part file stays where it can."""
     seen = await job.source.look(job.source_key)
     if seen is None:
-        raise Trouble(f"{job.source.url_of(job.source_key)} is not there.")
+        raise Trouble(f"{job.source.told(job.source_key)} is not there.")
     there = await job.target.look(job.target_key)
     if there is not None:
         if there.size == seen.size and (same := await _same(job, seen, tell)):
@@ -103,7 +103,7 @@ async def _through(job: Job, seen: Seen, incoming: Incoming, tell: Tell) -> Copi
         if back.hex() != digests.hex():
             await incoming.discard()
             raise Trouble(
-                f"{job.target.url_of(job.target_key)} was read back with other bytes than were sent "
+                f"{job.target.told(job.target_key)} was read back with other bytes than were sent "
                 f"({back.size} bytes, {digests.size} sent); it is copied anew."
             )
         await incoming.publish(job.overwrite)
@@ -151,7 +151,7 @@ async def _send(job: Job, seen: Seen, incoming: Incoming, digests: Digests, star
 
 async def _settled(job: Job, seen: Seen, digests: Digests, incoming: Incoming | None = None) -> None:
     """The source is what it was when it was first looked at, and what its record says. Raises Trouble."""
-    where = job.source.url_of(job.source_key)
+    where = job.source.told(job.source_key)
     now = await job.source.look(job.source_key)
     if now != seen or digests.size != seen.size:
         was = f"{seen.size} bytes then, {now.size if now else 'none'} now"

@@ -76,6 +76,10 @@ class Place(Protocol):
         """The URL of the file at `key`."""
         ...
 
+    def told(self, key: str) -> str:
+        """What to call that file to a person."""
+        ...
+
     async def look(self, key: str) -> Seen | None:
         """The file as it is now; None where there is none."""
         ...

@@ -30,6 +30,9 @@ class FolderPlace:
     def url_of(self, key: str) -> str:
         return f"{self.url.rstrip('/')}/{quote(key)}"
 
+    def told(self, key: str) -> str:
+        return str(self._folder / key)
+
     async def look(self, key: str) -> Seen | None:
         return await self._do(key, lambda: _seen(self._folder / key))
 

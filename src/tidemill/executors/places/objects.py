@@ -47,6 +47,9 @@ class ObjectPlace:
     def url_of(self, key: str) -> str:
         return f"{self.url}/{quote(key)}"
 
+    def told(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
     async def look(self, key: str) -> Seen | None:
         try:
             with self.judging(key):
@@ -84,7 +87,7 @@ class ObjectPlace:
         except (NotFoundError, FileNotFoundError) as error:
             if "NoSuchBucket" in str(error):
                 raise Unusable(f"There is no bucket at {self.url}.") from error
-            raise _Missing(f"{self.url_of(key)} is not there.") from error
+            raise _Missing(f"{self.told(key)} is not there.") from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise Unusable(f"{self.url} refuses us: {_words(error)}") from error
         except (BaseError, OSError) as error:

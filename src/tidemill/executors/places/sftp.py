@@ -33,6 +33,9 @@ class SftpPlace:
     def path(self, key: str) -> str:
         return f"{self._folder.rstrip('/')}/{key}"
 
+    def told(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
     async def look(self, key: str) -> Seen | None:
         client = await self.server.client()
         with self.judging(key):
@@ -41,7 +44,7 @@ class SftpPlace:
             except _GONE:
                 return None
         if found.type != asyncssh.FILEXFER_TYPE_REGULAR:
-            raise Trouble(f"{self.url_of(key)} is no file.")
+            raise Trouble(f"{self.told(key)} is no file.")
         return Seen(found.size or 0, f"{found.mtime}-{found.size}")
 
     async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
@@ -94,7 +97,7 @@ class SftpPlace:
         except _FULL as error:
             raise Unusable(f"There is no space left in {self.url}.") from error
         except asyncssh.SFTPError as error:
-            raise Trouble(f"{self.url_of(key)}: {words(error).lower()}.") from error
+            raise Trouble(f"{self.told(key)}: {words(error).lower()}.") from error
         except (OSError, asyncssh.Error) as error:
             raise Unusable(f"{self.server.login} cannot be reached: {words(error)}.") from error
 
