@@ -40,9 +40,14 @@ class Site:
     url: str
     """The database's address (libpq form, with the password): for `tidemill db shell`, never for a page or a log."""
 
+    @property
+    def files(self) -> FileStore:
+        """The store of what steps put out."""
+        return FileStore(self.settings.files_url)
+
     def workbench(self) -> Workbench:
         """Where this site's steps handle files."""
-        return Workbench(self.settings.work_folder, FileStore(self.settings.files_url))
+        return Workbench(self.settings.work_folder, self.files)
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""

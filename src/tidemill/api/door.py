@@ -14,6 +14,7 @@ from tidemill.db.database import Database
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.feed.live import LiveFeed
 from tidemill.storage.documents import DocumentStore
+from tidemill.storage.files import FileStore
 
 
 class OpenSite(Protocol):
@@ -23,6 +24,8 @@ class OpenSite(Protocol):
     def database(self) -> Database: ...
     @property
     def documents(self) -> DocumentStore: ...
+    @property
+    def files(self) -> FileStore: ...
     @property
     def addresses(self) -> AddressPolicy: ...
 

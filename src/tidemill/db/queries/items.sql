@@ -9,9 +9,10 @@ select a.task_id, a.fence, t.run_id, a.step, s.name as step_name, p.name as app,
        p.kind, p.url, a.parameters, a.outcome, w.hostname, w.pid, a.worker_id, a.started_at, a.finished_at,
        extract(epoch from a.finished_at - a.started_at)::float8 as seconds,
        encode(a.input, 'hex') as input, encode(a.output, 'hex') as output, a.error, a.log, a.origin_task_id, a.origin_fence,
-       a.superseded_at
+       a.superseded_at, coalesce(a.files, o.files) as files, coalesce(a.inputs, o.inputs) as inputs
 from task t
 join attempt a on a.task_id = t.id
+left join attempt o on o.task_id = a.origin_task_id and o.fence = a.origin_fence
 join run r on r.id = t.run_id
 join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
 left join app_version v on v.id = a.app_version_id
@@ -34,13 +35,15 @@ select * from (
     select p.name, p.details ->> 'app' as app, p.details ->> 'version' as version, p.details ->> 'hostname' as hostname,
            null::jsonb as parameters, null::timestamptz as started_at, p.finished_at, null as output,
            coalesce(p.details ->> 'log', '') as log, null::bigint as run_id, null::bigint as task_id, null::int as fence,
-           false as reused, true as past, p.details, p.position as step
+           false as reused, true as past, p.details, p.position as step, null::jsonb as files, null::jsonb as inputs
     from past_step p where p.item_id = %(item)s
     union all
     select s.name, p.name, v.version, w.hostname, a.parameters, a.started_at, a.finished_at, encode(a.output, 'hex'), a.log,
-           t.run_id, a.task_id, a.fence, a.origin_task_id is not null, false, null, a.step
+           t.run_id, a.task_id, a.fence, a.origin_task_id is not null, false, null, a.step,
+           coalesce(a.files, o.files), coalesce(a.inputs, o.inputs)
     from task t
     join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
+    left join attempt o on o.task_id = a.origin_task_id and o.fence = a.origin_fence
     join run r on r.id = t.run_id
     join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
     left join app_version v on v.id = a.app_version_id
