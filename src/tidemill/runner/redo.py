@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain import failures
+from tidemill.domain.item_search import parse_search
 from tidemill.domain.states import TaskState
-from tidemill.errors import Conflict, InvalidInput, NotFound
+from tidemill.errors import Conflict, InvalidInput, NotFound, UnknownIds
 from tidemill.runner import runs
 
 MANY = 2000
@@ -51,6 +52,15 @@ class Places:
         for task, step in zip(self.tasks, self.steps, strict=True):
             first[task] = min(step, first.get(task, step))
         return {"tasks": list(first), "steps": list(first.values())}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Items by name, by a search (`domain.item_search`), or all of a project; exactly one of these."""
+
+    items: Sequence[str] | None = None
+    search: str | None = None
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,19 @@ async def put_back(session: AsyncSession, places: Places, *, reuse: bool = False
     return len(moved)
 
 
+async def across(session: AsyncSession, which: Wanted, step: str, *, every_run: bool = False) -> Places:
+    """Where items stand that have a step of exactly this name: in their newest run of each pipeline, or in every run.
+
+    Raises NotFound (no run of theirs has such a step), UnknownIds, InvalidInput.
+    """
+    items = await _items(session, which)
+    params = {"items": items, "step": step, "every_run": every_run}
+    rows = await fetch(session, "runs.across", params)
+    if not rows:
+        raise NotFound(f"None of these {len(items):,} items is in a run that has a step {step!r}.")
+    return Places(*([row[key] for row in rows] for key in ("task", "run", "step")))
+
+
 async def promote(session: AsyncSession, task: int, fence: int) -> str:
     """Apply a late result by a person's decision; the task's new state. Raises NotFound, Conflict."""
     attempt = await fetch_one(session, "items.attempt", {"task": task, "fence": fence})
@@ -182,6 +205,24 @@ async def _from_step(session: AsyncSession, run: int, step: int, which: Filter |
 def _check_step(run: Row, step: int) -> None:
     if not 0 <= step < run["steps"]:
         raise InvalidInput(f"Run {run['id']} has the steps 0 to {run['steps'] - 1}; there is no step {step}.")
+
+
+async def _items(session: AsyncSession, which: Wanted) -> list[int]:
+    """The ids of the items wanted. Raises UnknownIds, NotFound, InvalidInput."""
+    if sum(part is not None for part in (which.items, which.search, which.project)) != 1:
+        raise InvalidInput("Say which items: by name, by a search, or by a project; one of these.")
+    if which.items is not None:
+        names = list(dict.fromkeys(which.items))
+        rows = await fetch(session, "runs.named", {"names": names})
+        if unknown := set(names) - {row["name"] for row in rows}:
+            raise UnknownIds([name for name in names if name in unknown])
+        return [row["id"] for row in rows]
+    if which.project is not None:
+        if not await fetch(session, "runs.project", {"project": which.project}):
+            raise NotFound(f"There is no project named {which.project!r}.")
+        return [row["id"] for row in await fetch(session, "runs.of_project", {"project": which.project})]
+    params = parse_search(which.search or "").params() | {"limit": None, "offset": 0}
+    return [row["id"] for row in await fetch(session, "catalogue.matching", params)]
 
 
 async def _steps(session: AsyncSession, run: int, which: Filter) -> list[int] | None:

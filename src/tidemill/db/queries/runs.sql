@@ -134,6 +134,15 @@ where t.item_id = any(%(items)s) and (%(every_run)s or not exists (
     where n.item_id = t.item_id and n.run_id > t.run_id and nv.pipeline_id = v.pipeline_id))
 order by t.id;
 
+-- named: the items of these names.
+select id, name from item where name = any(%(names)s::text[]);
+
+-- project: the project of a name.
+select id from project where name = %(project)s;
+
+-- of_project: the items of a project.
+select x.item_id as id from project_item x join project p on p.id = x.project_id where p.name = %(project)s order by 1;
+
 -- retry: failed or cancelled tasks among :tasks are due again, at the step where they stopped.
 with again as materialized (
     select id from task where run_id = %(run)s and id = any(%(tasks)s) and state in ('failed', 'cancelled')
