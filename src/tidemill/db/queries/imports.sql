@@ -18,7 +18,7 @@ where "import" = %(name)s and document in (select value from json_array_elements
 
 -- keep: what has been taken over now; of a document that could not be taken, only the note.
 insert into imported ("import", document, item_id, rev, status, metadata, note)
-select %(name)s, r.document, r.item, r.rev, r.status, r.metadata, r.note
+select %(name)s, r.document, r.item, coalesce(r.rev, ''), coalesce(r.status, ''), coalesce(r.metadata, '{}'), r.note
 from json_to_recordset(%(rows)s::json) as r(document text, item bigint, rev text, status text, metadata jsonb, note text)
 order by r.document
 on conflict ("import", document) do update
