@@ -93,19 +93,30 @@ class FileStore:
             raise StorageError(f"{path.name} is gone from the file store: there is no {path}.")
         return path
 
-    async def stream(self, url: str) -> tuple[int, AsyncIterator[bytes]]:
-        """Size and bytes of a file of this store that is elsewhere. Raises Conflict, StorageError."""
-        key = self._key(url)
+    async def size(self, url: str) -> int:
+        """How many bytes a file of this store has now. Raises Conflict, StorageError."""
+        path = self.local(url)
+        if path is not None:
+            return path.stat().st_size
         try:
-            found = await obstore.get_async(self._opened(), key)
+            return (await obstore.head_async(self._opened(), self._key(url)))["size"]
         except (BaseError, OSError) as error:
             raise StorageError(f"{url} could not be read: {error}") from error
 
-        async def pieces() -> AsyncIterator[bytes]:
-            async for chunk in found.stream(min_chunk_size=_CHUNK):
-                yield bytes(chunk)
-
-        return found.meta["size"], pieces()
+    async def read(self, url: str) -> AsyncIterator[bytes]:
+        """The bytes of a file of this store, piece by piece. Raises Conflict, StorageError."""
+        path = self.local(url)
+        try:
+            if path is not None:
+                with path.open("rb") as file:
+                    while piece := await asyncio.to_thread(file.read, _CHUNK):
+                        yield piece
+            else:
+                found = await obstore.get_async(self._opened(), self._key(url))
+                async for chunk in found.stream(min_chunk_size=_CHUNK):
+                    yield bytes(chunk)
+        except (BaseError, OSError) as error:
+            raise StorageError(f"{url} could not be read: {error}") from error
 
     def _key(self, url: str) -> str:
         """A file's key in this store: nothing else may be read through it, whatever a worker has reported."""
