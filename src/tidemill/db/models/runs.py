@@ -48,7 +48,7 @@ class Batch(Base):
 
 
 class BatchItem(Base):
-    """The items of a batch, in order."""
+    """The items of a batch, in order: positions from 0 without a gap."""
 
     __tablename__ = "batch_item"
     __table_args__ = (UniqueConstraint("batch_id", "item_id"),)

@@ -64,32 +64,44 @@ select b.name, l.name as pipeline, coalesce(c.size, 0) as size, coalesce(c.only_
 from part p join batch b on b.id = p.batch_id left join pipeline l on l.id = b.pipeline_id left join counted c on c.nth = p.nth
 order by p.nth;
 
--- list: batches, newest first, with how far their items have come; an item counts as its newest task stands.
+-- list: batches, newest first, with how far their items have come; an item counts as its newest task stands. Positions have no
+-- gaps, so the last one tells the size. Where the last run has all of the items, its tally has it all.
 select b.id, b.name, b.description, b.made_from, b.created_at, l.name as pipeline, n.size, r.runs, r.last_run,
-       coalesce(t.started, 0) as started, coalesce(t.completed, 0) as completed, coalesce(t.successful, 0) as successful,
-       coalesce(t.failed, 0) as failed, n.size - coalesce(t.started, 0) as not_started
+       t.started, t.completed, t.successful, t.failed, n.size - t.started as not_started
 from (
     select * from batch
     where (%(name)s::text is null or name = %(name)s) and (%(contains)s::text is null or name ilike %(contains)s)
     order by id desc limit %(limit)s offset %(offset)s
 ) b
 left join pipeline l on l.id = b.pipeline_id
-cross join lateral (select count(*) as size from batch_item x where x.batch_id = b.id) n
-cross join lateral (select count(*) as runs, max(id) as last_run from run where batch_id = b.id) r
-left join lateral (
-    select count(*) as started, count(*) filter (where state in ('done', 'failed', 'cancelled')) as completed,
-           count(*) filter (where state = 'done') as successful, count(*) filter (where state = 'failed') as failed
+cross join lateral (select coalesce(max(position) + 1, 0)::bigint as size from batch_item x where x.batch_id = b.id) n
+cross join lateral (
+    select count(*) as runs, max(id) as last_run, array_agg(id) as ids from run where batch_id = b.id
+) r
+cross join lateral (select sum(tasks) as total from tally where run_id = r.last_run) last
+cross join lateral (
+    select coalesce(sum(tasks), 0)::bigint as started,
+           coalesce(sum(tasks) filter (where state in ('done', 'failed', 'cancelled')), 0)::bigint as completed,
+           coalesce(sum(tasks) filter (where state = 'done'), 0)::bigint as successful,
+           coalesce(sum(tasks) filter (where state = 'failed'), 0)::bigint as failed
     from (
-        select distinct on (t.item_id) t.state from run q join task t on t.run_id = q.id
-        where q.batch_id = b.id order by t.item_id, t.run_id desc
-    ) newest
-) t on r.runs > 0
+        select state, tasks from tally where run_id = r.last_run and last.total = n.size
+        union all
+        select newest.state, 1 from (
+            select distinct on (t.item_id) t.state from task t where t.run_id = any(r.ids) order by t.item_id, t.run_id desc
+        ) newest
+        where last.total is distinct from n.size
+    ) stand
+) t
 order by b.id desc;
 
 -- not_started: names of a batch's items that no run of the batch has taken in, in order.
 select i.name from batch_item x join item i on i.id = x.item_id
 where x.batch_id = %(batch)s
   and not exists (select from task t join run r on r.id = t.run_id where r.batch_id = x.batch_id and t.item_id = x.item_id)
+  and not exists (  -- what need not be gone through: a run with all of them
+      select from run r where r.batch_id = %(batch)s and (select sum(tasks) from tally where run_id = r.id)
+          > (select max(position) from batch_item where batch_id = %(batch)s))
 order by x.position limit %(limit)s;
 
 -- items: the items of a batch in order, from position :after on.
