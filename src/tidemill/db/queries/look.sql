@@ -146,8 +146,11 @@ select size, body, location from document where sha256 = decode(%(sha256)s, 'hex
 -- workers: the processes that claim tasks, those at work first, with how much they have in hand.
 select w.id, w.hostname, w.pid, w.slots, w.kinds, w.started_at, w.seen_at, w.stopped_at,
        w.stopped_at is null and w.seen_at > now() - make_interval(secs => %(seconds)s) as live,
-       (select count(*) from task t where t.state in ('running', 'submitted') and t.worker_id = w.id) as in_hand
+       coalesce(hand.tasks, 0) as in_hand
 from worker w
+left join (
+    select worker_id, count(*) as tasks from task where state in ('running', 'submitted') group by worker_id
+) hand on hand.worker_id = w.id
 where w.stopped_at is null or w.seen_at > now() - interval '1 day'
 order by live desc, w.id desc limit 200;
 

@@ -232,6 +232,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'waiting'"),
     )
     op.create_index(
+        "task_failed_idx", "task", ["finished_at"], unique=False, postgresql_where=sa.text("state = 'failed'")
+    )
+    op.create_index(
         "task_ended_idx",
         "task",
         ["run_id", "step", "state", "id"],
@@ -271,6 +274,7 @@ def downgrade() -> None:
     op.drop_index("attempt_app_version_id_idx", table_name="attempt")
     op.drop_index("attempt_finished_at_idx", table_name="attempt")
     op.drop_index("task_ended_idx", table_name="task")
+    op.drop_index("task_failed_idx", table_name="task")
     op.drop_constraint("held", "task", type_="check")
     op.drop_column("change", "project_id")
     op.drop_column("change", "name")
