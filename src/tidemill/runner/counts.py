@@ -43,14 +43,18 @@ async def counts(session: AsyncSession, run: int | None = None, *, active: bool 
     """How many stand where now; `active`: in the active runs only, not in those of all time. Raises NotFound."""
     if run is not None:
         await runs.get(session, run)
-    statuses = await fetch(session, "counts.statuses") if run is None else []
     return Counts(
         run=run,
-        items={row["status"]: row["items"] for row in statuses},
+        items=await statuses(session) if run is None else {},
         steps=_steps(await fetch(session, "counts.steps", {"run": run, "active": active})),
         held=await fetch(session, "counts.held", {"run": run}),
         oldest=await fetch_one(session, "counts.oldest", {"run": run}),
     )
+
+
+async def statuses(session: AsyncSession) -> dict[str, int]:
+    """Items by status, the most first."""
+    return {row["status"]: row["items"] for row in await fetch(session, "counts.statuses")}
 
 
 def _steps(rows: Iterable[Row]) -> list[StepCount]:
