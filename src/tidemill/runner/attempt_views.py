@@ -24,7 +24,7 @@ _NO_ROW = "There is no attempt {}-{}."
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """What an attempt has said from character `start` on, up to `next`; between what was asked for and `start` it is gone.
+    """What an attempt has said from character `start` up to `next`; what was asked for and lies before `start` is gone.
 
     `live`: more may come. `whole`: the file that holds all of a log that was too long for its row.
     """
