@@ -89,6 +89,7 @@ COMMANDS = (
     "steering",
     "worker",
     "documents",
+    "attempts",
     "tokens",
     "database",
 )
