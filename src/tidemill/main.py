@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.types import ASGIApp
 
+    from tidemill.runner.remote_desk import Desk
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -48,6 +50,15 @@ class Site:
     def workbench(self) -> Workbench:
         """Where this site's steps handle files."""
         return Workbench(self.settings.work_folder, self.files)
+
+    def desk(self) -> Desk:
+        """Where workers without a database are served."""
+        from tidemill.runner.remote_desk import Desk
+        from tidemill.runner.remote_uploads import Uploads
+
+        folder, key = self.settings.work_folder / "uploads", self.settings.signing_key("uploads")
+        uploads = Uploads(folder, key, self.documents, self.files, self.settings.files_url)
+        return Desk(self.database, self.documents, uploads, longest_lease=self.settings.longest_lease)
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
@@ -95,7 +106,9 @@ def make_web(site: Site) -> ASGIApp:
         return await look.runs(session, ids=ids)
 
     feed = LiveFeed(site.database, look.overview, some_runs)
-    return make_app(site, feed, api=make_api(site, feed), live=live_socket(feed), status_of=status_of)
+    desk = site.desk()
+    api = make_api(site, feed, desk)
+    return make_app(site, feed, api=api, live=live_socket(feed), status_of=status_of, beside=[desk.run])
 
 
 @asynccontextmanager
