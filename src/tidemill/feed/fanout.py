@@ -161,6 +161,8 @@ class Channel:
                 return None
             for frame in frames:
                 follower.put(frame)
+            if follower.behind:  # so much has come since that it does better by itself
+                return None
         self.followers.add(follower)
         return follower
 
