@@ -16,7 +16,7 @@ from tidemill.executors.addresses import AddressPolicy
 from tidemill.executors.registry import make_executors
 from tidemill.executors.workbench import Workbench
 from tidemill.runner import watch
-from tidemill.runner.housekeeping import DUTIES, Housekeeping
+from tidemill.runner.housekeeping import DUTIES, Housekeeping, prune_changes
 from tidemill.runner.link import DatabaseLink
 from tidemill.runner.schedules import Doer
 from tidemill.runner.worker import Pace, Worker
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.types import ASGIApp
 
+    from tidemill.runner.remote_client import SiteClient
     from tidemill.runner.remote_desk import Desk
+    from tidemill.runner.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class Site:
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
         clock = Doer(self.documents, read_source).duty()
-        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), clock))
+        days = self.settings.changes_kept
+        pruning = [prune_changes(days)] if days else []
+        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), clock, *pruning))
 
     @asynccontextmanager
     async def keeping_house(self) -> AsyncIterator[None]:
@@ -90,6 +94,32 @@ class Site:
             functions=tuple(f"python:{name}" for name in functions or {}),
             bench=bench,
         )
+
+
+def remote_worker(
+    settings: Settings,
+    client: SiteClient,
+    spool: Spool,
+    functions: Mapping[str, Callable[..., Any]],
+    *,
+    slots: int,
+    lease: float | None = None,
+) -> Worker:
+    """A worker that reaches its site over HTTP and has no database. Of `settings` only what is this machine's counts."""
+    from tidemill.runner.remote import RemoteLink
+    from tidemill.runner.remote_files import RemoteDocuments, RemoteFiles
+
+    link = RemoteLink(client, spool)
+    bench = Workbench(spool.work, RemoteFiles(link))
+    executors = make_executors(allowed_addresses=settings.app_addresses, functions=functions, bench=bench)
+    return Worker(
+        link,
+        executors,
+        RemoteDocuments(link),
+        pace=Pace(slots, lease or settings.lease, settings.poll),
+        functions=tuple(f"python:{name}" for name in functions),
+        bench=bench,
+    )
 
 
 def make_web(site: Site) -> ASGIApp:

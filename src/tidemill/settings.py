@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         default=None,
         description="URL of the store of what steps put out (s3://…, gs://…, az://…). Unset: a folder in the site.",
     )
+    changes_kept: int = Field(
+        default=365, ge=0, le=36500, description="Days that entries of the change feed are kept; 0: for ever."
+    )
     log_json: bool = Field(default=False, description="Log lines as JSON.")
 
     @property

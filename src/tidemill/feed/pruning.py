@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.db.database import Database, fetch, fetch_one
+from tidemill.db.database import fetch, fetch_one
 from tidemill.feed import changes
-
-log = structlog.get_logger()
 
 CHUNK = 10_000
 STALE_DAYS = 365
@@ -30,20 +27,3 @@ async def left_behind(session: AsyncSession, days: int) -> list[str]:
     """Names of the readers that pruning no longer waits for, though changes are there that they have not seen."""
     rows = await fetch(session, "feed.held_back", {"days": max(days, STALE_DAYS)})
     return [str(row["name"]) for row in rows]
-
-
-async def prune_all(database: Database, days: int) -> int:
-    """Prune in chunks, each in a transaction of its own, until nothing is old enough."""
-    removed = 0
-    while True:
-        async with database.begin() as session:
-            gone = await prune(session, days)
-        removed += gone
-        if gone < CHUNK:
-            break
-    async with database.begin() as session:
-        for name in await left_behind(session, days):
-            log.warning("a cursor of the change feed has not moved for a year: it is not waited for", cursor=name)
-    if removed:
-        log.info("pruned the change feed", changes=removed, days=days)
-    return removed

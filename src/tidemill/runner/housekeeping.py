@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Database, fetch
 from tidemill.errors import DatabaseUnavailable
+from tidemill.feed import pruning
 from tidemill.runner.link import DatabaseLink
 from tidemill.runner.runs import announce
 
@@ -108,6 +109,27 @@ async def close_runs(database: Database) -> None:
         held = [row["id"] for row in await fetch(session, "tasks.lock_open_runs")]
         if held and await fetch(session, "tasks.close_runs", {"runs": held}):
             await announce(session)
+
+
+def prune_changes(days: int) -> Duty:
+    """The duty to remove changes older than so many days, a chunk after the other; readers that are no longer waited for
+    are told of in the log."""
+
+    async def prune(database: Database) -> None:
+        removed, gone = 0, pruning.CHUNK
+        while gone == pruning.CHUNK:
+            async with database.begin() as session:
+                if not await alone(session, "prune changes"):
+                    return
+                gone = await pruning.prune(session, days)
+            removed += gone
+        if removed:
+            async with database.begin() as session:
+                for name in await pruning.left_behind(session, days):
+                    log.warning("a cursor of the change feed has not moved for a year: it is not waited for", cursor=name)
+            log.info("changes pruned", changes=removed, older_than_days=days)
+
+    return Duty("prune changes", prune, every=3600.0)
 
 
 DUTIES = (
