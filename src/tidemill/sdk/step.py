@@ -111,6 +111,9 @@ def step(function: Any = None, /, **options: Any) -> Any:
     return DeclaredStep(function, **options)
 
 
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def source_version(source: bytes) -> str:
     """The version of a step that names none: changed code is a new version."""
     return f"sha256:{hashlib.sha256(source).hexdigest()[:12]}"
@@ -122,8 +125,8 @@ def _takes_task(function: Any, name: str) -> bool:
         raise InvalidInput(f"@step stands before {function!r}, which is no function.")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = list(inspect.signature(function).parameters.values())
-    needed = [one for one in parameters if one.default is one.empty and one.kind not in (one.VAR_KEYWORD,)]
-    if any(one.kind not in kinds for one in needed) or not 1 <= len(needed) <= 2:
+    needed = [one for one in parameters if one.default is one.empty and one.kind not in _REST]
+    if any(one.kind not in kinds for one in needed) or len(needed) > 2 or parameters[:1] != needed[:1] or not needed:
         taken = ", ".join(str(one) for one in parameters) or "nothing"
         raise InvalidInput(f"Step {name} takes ({taken}); a step takes (item) or (item, task).")
-    return len(needed) == 2
+    return len(needed) == 2 or (len(parameters) > 1 and parameters[1].name == "task")
