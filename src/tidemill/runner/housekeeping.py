@@ -112,8 +112,8 @@ async def close_runs(database: Database) -> None:
 
 
 def prune_changes(days: int) -> Duty:
-    """The duty to remove changes older than so many days, a chunk after the other; readers that are no longer waited for
-    are told of in the log."""
+    """The duty to remove changes older than so many days, a chunk after the other. The log names readers that are no
+    longer waited for."""
 
     async def prune(database: Database) -> None:
         removed, gone = 0, pruning.CHUNK
@@ -126,7 +126,7 @@ def prune_changes(days: int) -> Duty:
         if removed:
             async with database.begin() as session:
                 for name in await pruning.left_behind(session, days):
-                    log.warning("a cursor of the change feed has not moved for a year: it is not waited for", cursor=name)
+                    log.warning("a cursor has not moved for a year and is not waited for", cursor=name)
             log.info("changes pruned", changes=removed, older_than_days=days)
 
     return Duty("prune changes", prune, every=3600.0)
