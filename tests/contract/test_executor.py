@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.apps import ScriptedApp
-from tests.contract import local_engines
+from tests.contract import local_engines, step_engines
 
 from tidemill.executors.contract import (
     AppCall,
@@ -115,9 +115,19 @@ def _http(scripted: ScriptedApp, submits: bool) -> Engine:
     return Engine(HttpExecutor(), AppCall("http", "http", scripted.url, "json"), behave, submits)
 
 
-@pytest.fixture(params=["fake-inline", "fake-submitted", "python", "http-sync", "http-async", "command", "transfer"])
+KINDS = ["fake-inline", "fake-submitted", "python", "http-sync", "http-async", "command", "transfer"]
+STEPS = ["in_thread", "in_loop", "in_process"]
+
+
+@pytest.fixture(params=[*KINDS, *STEPS])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     kind = request.param
+    if kind in STEPS:
+        executor, app, behave, document = step_engines.make(kind, tmp_path)
+        many = 12 if kind == "in_process" else 300
+        yield Engine(executor, app, behave, submits=False, can_be_down=False, many=many, document=document)
+        await executor.close()
+        return
     if kind in ("command", "transfer"):
         executor, app, behave, document = (local_engines.command if kind == "command" else local_engines.transfer)(
             tmp_path
