@@ -105,7 +105,7 @@ def remote_worker(
     slots: int,
     lease: float | None = None,
 ) -> Worker:
-    """A worker that reaches its site over HTTP and has no database. Of `settings` only what is this machine's counts."""
+    """A worker that reaches its site over HTTP and has no database; `settings` are those of its own machine."""
     from tidemill.runner.remote import RemoteLink
     from tidemill.runner.remote_files import RemoteDocuments, RemoteFiles
 

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     changes_kept: int = Field(
         default=365, ge=0, le=36500, description="Days that entries of the change feed are kept; 0: for ever."
     )
+    token: str | None = Field(default=None, repr=False, description="Token of a worker that is started with `--url`.")
     log_json: bool = Field(default=False, description="Log lines as JSON.")
 
     @property

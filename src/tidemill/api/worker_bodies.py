@@ -49,6 +49,7 @@ class Renewed(AttemptKey):
 
 class Told(Renewed):
     log: str = ""
+    total: Big = 0
 
 
 class Submitted(AttemptKey):
@@ -92,6 +93,7 @@ class Result(AttemptKey):
     outcome: Literal["done", "skipped", "failed", "unavailable"]
     move: Literal["next", "retry", "failed"]
     version: Big | None = None
+    ran: Name | None = None
     input: Sha256 | None = None
     output: Sha256 | None = None
     error: str | None = None

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidemill.cli import door
+from tidemill.cli import remote_worker as far
 from tidemill.cli.application import application
 from tidemill.cli.exits import Exit
 from tidemill.cli.output import count, say, table
+from tidemill.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tidemill.main import Site
@@ -38,11 +40,18 @@ def worker(
     check: Annotated[
         bool, typer.Option("--check", help="Only load the files of steps and list what they hold.")
     ] = False,
+    url: far.Url = None,
+    token_file: far.TokenFile = None,
+    spool: far.SpoolFolder = None,
+    spool_size: far.SpoolSize = None,
+    lease: far.Lease = None,
+    ca: far.Ca = None,
+    insecure_http: far.InsecureHttp = False,
     lifeline: Annotated[
         int | None, typer.Option(hidden=True, help="Descriptor of a pipe; when it closes, leave at once.")
     ] = None,
 ) -> None:
-    """Take tasks of this site's runs and do them, until a signal comes.
+    """Take tasks of a site's runs and do them, until a signal comes.
 
     With --steps it also does the Python steps of these files, and makes them known to the site: an app for each that is
     new, and its version. The first SIGINT or SIGTERM lets the work in hand finish; the second gives it back.
@@ -53,6 +62,11 @@ def worker(
     if check:
         tell_steps(loaded)
         return
+    if url is not None:
+        site = far.Far(url, token_file, spool, spool_size, lease, ca, insecure_http)
+        raise typer.Exit(door.run(far.work_from_afar(site, loaded, slots, lifeline)))
+    if token_file or spool or spool_size or lease or ca or insecure_http:
+        raise InvalidInput("Token, spool, lease and certificates are for a worker with --url.")
     raise typer.Exit(door.run(_work(loaded, slots, lifeline)))
 
 

@@ -14,7 +14,7 @@ from tidemill.db.database import Row
 from tidemill.domain import record_document
 from tidemill.domain.record_document import renewed
 from tidemill.domain.retries import RetryPolicy
-from tidemill.errors import DatabaseUnavailable, StorageError
+from tidemill.errors import AccessRefused, DatabaseUnavailable, StorageError
 from tidemill.executors.contract import (
     AppCall,
     Done,
@@ -30,7 +30,7 @@ from tidemill.executors.workbench import Workbench
 from tidemill.runner.entering import record_files
 from tidemill.runner.results import LOG_LIMIT, Result, clean, judged, reused
 from tidemill.sdk.task import WHOLE_LOG
-from tidemill.storage.documents import DocumentStore, Stored
+from tidemill.storage.documents import Documents, Stored
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class Attempts:
     def __init__(
         self,
         executors: Mapping[str, Executor],
-        documents: DocumentStore,
+        documents: Documents,
         specs: Specs,
         handed: Handed,
         bench: Workbench | None = None,
@@ -137,7 +137,7 @@ class Attempts:
             key = f"{task['id']}-{task['fence']}"
             work = Work(key, task["item"], step.app, step.parameters, document, step.name)
             outcome = await self._run(held, work)
-        except DatabaseUnavailable:  # the item is not to blame
+        except (DatabaseUnavailable, AccessRefused):  # the item is not to blame
             raise
         except StorageError as error:
             outcome = Failed(error.message)

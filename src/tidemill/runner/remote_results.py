@@ -18,7 +18,7 @@ from tidemill.runner.remote_uploads import Upload, Uploads
 from tidemill.storage.documents import DocumentStore, Stored
 
 TAKEN = (
-    "outcome", "move", "output", "error", "reason", "log", "said", "delay", "counted", "down", "origin_task",
+    "outcome", "move", "ran", "output", "error", "reason", "log", "said", "delay", "counted", "down", "origin_task",
     "origin_fence", "revision", "files", "inputs", "record", "status",
 )  # fmt: skip
 """What of a result comes from the worker."""

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from tidemill.db.database import Row
-from tidemill.errors import DatabaseRefused, DatabaseUnavailable
+from tidemill.errors import AccessRefused, DatabaseRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
 from tidemill.executors.workbench import Workbench
 from tidemill.runner.attempts import Attempts, Held, rounded
@@ -21,20 +21,20 @@ from tidemill.runner.link import Link
 from tidemill.runner.processes import Process
 from tidemill.runner.results import LOG_LIMIT, Result, broken, refused
 from tidemill.runner.specs import SpecCache
-from tidemill.storage.documents import DocumentStore
+from tidemill.storage.documents import Documents
 
 log = structlog.get_logger()
 
 Key = tuple[int, int]
 """A task and the fence of a claim: one attempt."""
 
-LARGEST_EXCHANGE = 8 * 1024 * 1024
-"""Bytes of results that go in one statement; more wait for the next."""
-
 MOST_RESULTS = 1000
 
 TELL_EVERY = 1.0
 """Seconds between tellings of progress and logs."""
+
+LONGEST_BEAT = 20.0
+"""Seconds between renewals of leases at most, however long they are: so a person sees that the worker lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,14 @@ class Worker:
         self,
         link: Link,
         executors: Mapping[str, Executor],
-        documents: DocumentStore,
+        documents: Documents,
         *,
         pace: Pace | None = None,
         functions: tuple[str, ...] = (),
         bench: Workbench | None = None,
     ) -> None:
         self._link = link
+        self._outbox = link.outbox
         self._executors = executors
         self._pace = pace or Pace()
         kinds = [kind for kind in executors if kind != "python" or functions]
@@ -73,11 +74,13 @@ class Worker:
         self._attempts = Attempts(executors, documents, self._specs, self._note_submitted, bench)
         self._held: dict[Key, Held] = {}
         self._finished: list[Result] = []
-        self._wake = asyncio.Event()
+        self._wake, self._stop_asked = asyncio.Event(), asyncio.Event()
         self._look = True
         self._stopping = False
         self._abandoned = False
         self._unsure = False
+        self._refused: AccessRefused | None = None
+        self._failures = 0
         self.steps_finished = 0
 
     @property
@@ -88,41 +91,64 @@ class Worker:
         """Claim nothing more; `run` returns when the work in hand is finished and handed in."""
         self._stopping = True
         self._wake.set()
+        self._stop_asked.set()
 
     def abandon(self) -> None:
         """Give back what is in hand and stop at once."""
         self._stopping = self._abandoned = True
         self._wake.set()
+        self._stop_asked.set()
 
     async def run(self) -> None:
-        """Reconcile, then work until stopped. A lost database is waited for; work in hand goes on meanwhile."""
+        """Reconcile, then work until stopped. A site out of reach is waited for; work in hand goes on meanwhile.
+
+        Raises AccessRefused where the site lets this worker in no longer: once the work in hand is finished and safe.
+        """
         await self._register()
-        duties = (self._listen, self._heartbeat, self._tell, self._reconcile)
+        duties = [self._listen, self._heartbeat, self._tell, self._reconcile]
+        if self._outbox is not None:
+            self._outbox.begin(self._handable)
+            duties.append(self._outbox.run)
         helpers = [asyncio.create_task(self._steady(helper)) for helper in duties]
         try:
-            while not self._abandoned and (not self._stopping or self._held or self._finished):
+            await self._recover()
+            while not self._over():
                 await self._turn()
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
-            await self._leave()
+            await self._leave(helpers)
+        if self._refused is not None:
+            raise self._refused
+
+    def _over(self) -> bool:
+        if self._refused is not None and not self._abandoned:  # nobody takes it now, but it can be kept
+            return all(held.job is None or held.job.done() for held in self._held.values())
+        return self._abandoned or (self._stopping and not self._held and not self._finished)
+
+    def _refuse(self, error: AccessRefused) -> None:
+        """The site lets this worker in no longer: finish what is in hand, keep it, and leave."""
+        if self._refused is None:
+            log.error("the site refuses this worker; work in hand is finished and kept", why=error.message)
+            self._refused = error
+        self.stop()
 
     async def _steady(self, helper: Callable[[], Awaitable[None]]) -> None:
         """Begin a helper again when it fails: without its heartbeat a worker would lose all that it has in hand."""
         while True:
             try:
                 await helper()
+            except AccessRefused as error:
+                self._refuse(error)
+                return
             except Exception:  # whatever it was is in the log, and the worker lives on
                 log.exception("a helper of the worker failed", helper=helper.__name__)
             await asyncio.sleep(self._pace.poll)
 
     async def _turn(self) -> None:
         """One exchange if there is something to hand in or perhaps to claim; else sleep until woken."""
-        room = 0 if self._stopping else self._pace.slots - len(self._held)
-        if not self._finished and not (room > 0 and self._look):
+        room = 0 if self._stopping or (self._outbox and self._outbox.stuck) else self._pace.slots - len(self._held)
+        if self._refused or (not self._finished and not (room > 0 and self._look)):
             self._wake.clear()
-            if not self._finished:
+            if not self._finished or self._refused:
                 await self._sleep(self._pace.poll)
             return
         results = self._take_results()
@@ -133,14 +159,43 @@ class Worker:
         except DatabaseUnavailable as error:
             self._finished[:0] = results
             self._look = self._unsure = True
-            log.warning("database unavailable", error=error.message)
-            await asyncio.sleep(min(self._pace.poll, 0.5))
+            await self._wait_for_site(error)
             return
+        except AccessRefused as error:
+            self._finished[:0] = results
+            self._refuse(error)
+            return
+        if self._failures:
+            log.info("the site is in reach again")
+            self._failures = 0
         if claimed or results:
             self._look = True
         for task in claimed:
             self._start(task)
         await asyncio.sleep(0)
+
+    async def _wait_for_site(self, error: DatabaseUnavailable) -> None:
+        if not self._failures:
+            log.warning("the site is out of reach; work in hand goes on", error=error.message)
+        pause = self._link.pause(self._failures)
+        self._failures += 1
+        if pause <= 1.0 or self._stopping:
+            await asyncio.sleep(min(pause, self._pace.poll))
+            return
+        stop = asyncio.create_task(self._stop_asked.wait())
+        await asyncio.wait([stop], timeout=pause)
+        stop.cancel()
+
+    async def _recover(self) -> None:
+        """Before anything is claimed, hand in what an earlier process could not."""
+        while not self._stopping:
+            try:
+                await self._link.recover()
+                return
+            except DatabaseUnavailable as error:
+                await self._wait_for_site(error)
+            except AccessRefused as error:
+                self._refuse(error)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -151,7 +206,7 @@ class Worker:
     def _take_results(self) -> list[Result]:
         size = count = 0
         for result in self._finished[:MOST_RESULTS]:
-            if count and size + result.size > LARGEST_EXCHANGE:
+            if count and size + result.size > self._link.largest_exchange:
                 break
             size += result.size
             count += 1
@@ -198,6 +253,8 @@ class Worker:
     def _after(self, results: list[Result], moved: list[Row]) -> None:
         for result in results:
             self._held.pop((result.row["task"], result.row["fence"]), None)
+        if self._outbox is not None:
+            self._outbox.acknowledge(results)
         self.steps_finished += len(moved)
         if len(moved) < len(results):
             applied = {(row["id"], row["fence"]) for row in moved}
@@ -214,13 +271,22 @@ class Worker:
             result = await self._attempts.do(held)
         except asyncio.CancelledError:
             return
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, AccessRefused) as error:
             self._held.pop(held.key, None)
             self._unsure = True
+            if isinstance(error, AccessRefused):
+                self._refuse(error)
             return
         except Exception as error:  # an attempt that breaks must end all the same, or it would be held for ever
             log.exception("attempt broke", task=held.task["id"])
             result = broken(held.task, error)
+        if self._outbox is not None:
+            self._outbox.put(result)
+        else:
+            self._handable(result)
+
+    def _handable(self, result: Result) -> None:
+        """This result can be handed in."""
         self._finished.append(result)
         self._wake.set()
 
@@ -241,23 +307,25 @@ class Worker:
                 self._side.worker = worker
                 return
             except DatabaseUnavailable as error:
-                log.warning("database unavailable", error=error.message)
-                await asyncio.sleep(0.5)
+                await self._wait_for_site(error)
 
     async def _listen(self) -> None:
         """Wake at NOTIFY. A hint only: the poll beneath finds all that a lost connection missed."""
+        failures = 0
         while True:
             with suppress(DatabaseUnavailable):
                 async for notice in self._link.notices():
+                    failures = 0
                     self._look = True
                     self._wake.set()
                     if notice == "cancel":
                         await self._renew()
-            await asyncio.sleep(self._pace.poll)
+            await asyncio.sleep(max(self._pace.poll, self._link.pause(failures)))
+            failures += 1
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self._pace.lease / 3)
+            await asyncio.sleep(min(self._pace.lease / 3, LONGEST_BEAT))
             with suppress(DatabaseUnavailable):
                 await self._renew()
 
@@ -310,7 +378,7 @@ class Worker:
                     for task in await self._side.ask("tasks.adopt", n=max(room, 0)):
                         if (task["id"], task["fence"]) not in self._held:
                             self._start(task)
-            await asyncio.sleep(self._pace.lease / 2)
+            await asyncio.sleep(min(self._pace.lease / 2, LONGEST_BEAT))
 
     async def _bury_neighbours(self) -> None:
         """A worker of this machine that was killed need not be waited for until its lease runs out."""
@@ -319,24 +387,33 @@ class Worker:
             log.warning("workers of this machine are gone", workers=dead)
             await self._side.ask("workers.bury", workers=dead)
 
-    async def _leave(self) -> None:
+    async def _leave(self, helpers: list[asyncio.Task[None]]) -> None:
         """Hand in what is finished, give back the rest, say goodbye."""
         held = list(self._held.values())
         for one in held:
             if one.job is not None:
                 one.job.cancel()
         await asyncio.gather(*(one.job for one in held if one.job is not None), return_exceptions=True)
-        with suppress(DatabaseUnavailable):
+        if self._outbox is not None:
+            await self._outbox.written()
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        with suppress(DatabaseUnavailable, AccessRefused):
             if self._finished:
                 results, self._finished = self._finished, []
                 await self._hand_in(results, 0)
             rows: list[dict[str, Any]] = [
-                {"task": one.task["id"], "fence": one.task["fence"]} for one in self._held.values()
+                {"task": one.task["id"], "fence": one.task["fence"]}
+                for one in self._held.values()
+                if self._outbox is None or not self._outbox.holds(one.key)
             ]
             if rows:
                 await self._side.ask("tasks.release", tasks=rows, notify=True)
             await self._side.ask("workers.retire")
         for executor in self._executors.values():
             await executor.close()
+        if self._outbox is not None:
+            await self._outbox.close()
         await self._exchange.close()
         await self._side.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -26,6 +26,14 @@ class Stored:
 
     def as_row(self) -> dict[str, Any]:
         return {"sha256": self.sha256, "size": self.size, "body": self.body, "location": self.location}
+
+
+class Documents(Protocol):
+    """Where documents are kept and read; see `DocumentStore`."""
+
+    async def keep(self, document: bytes) -> Stored: ...
+
+    async def read(self, sha256: str, body: str | None, location: str | None) -> bytes: ...
 
 
 class DocumentStore:
