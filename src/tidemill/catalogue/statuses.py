@@ -59,6 +59,11 @@ async def change(
     return int(row["items"]) if row else 0
 
 
+async def used(session: AsyncSession) -> list[str]:
+    """The statuses that some items have, in order; at most a hundred, however many items there are."""
+    return [row["status"] for row in await fetch(session, "catalogue.statuses")]
+
+
 async def _ids(session: AsyncSession, which: Which) -> str:
     if bool(which.names) == bool(which.search.strip()):
         raise InvalidInput("Say which items are meant: their names, or a search.", hint='All of them: --search "*".')

@@ -1,21 +1,30 @@
 -- Statements over sources, files, items and projects. A search's parameters are made by `domain.item_search`.
 
--- matching: the ids of the items that a search finds, in order of name, with how many there are in all.
-select i.id, count(*) over () as total
-from item i
-where (%(contains)s::text[] is null or i.name ilike all(%(contains)s::text[]))
-  and (%(prefixes)s::text[] is null or i.name like all(%(prefixes)s::text[]))
-  and (%(from)s::text is null or i.name ~>=~ %(from)s) and (%(to)s::text is null or i.name ~<=~ %(to)s)
-  and (%(statuses)s::text[] is null or i.status = any(%(statuses)s::text[]))
-  and (%(projects)s::text[] is null or i.id in (
-      select x.item_id from project p join project_item x on x.project_id = p.id
-      where p.name = any(%(projects)s::text[]) group by x.item_id having count(*) = cardinality(%(projects)s::text[])))
-  and (%(batches)s::text[] is null or i.id in (
-      select x.item_id from batch b join batch_item x on x.batch_id = b.id
-      where b.name = any(%(batches)s::text[]) group by x.item_id having count(*) = cardinality(%(batches)s::text[])))
-  and not exists (
-      select from json_each_text(%(metadata)s::json) m where i.metadata ->> m.key is distinct from m.value)
-order by i.name
+-- matching: the ids of the items that a search finds, in order of name, with how many there are in all, counted up to :most.
+select id, count(*) over () as total
+from (
+    select i.id, i.name
+    from item i
+    where (%(contains)s::text[] is null or (
+              select bool_and(strpos(lower(i.name), lower(letters)) > 0) from unnest(%(contains)s::text[]) letters))
+      and (%(grams_of)s::text is null or name_grams(i.name) @> name_grams(%(grams_of)s))
+      and (%(prefixes)s::text[] is null or i.name like all(%(prefixes)s::text[]))
+      and (%(from)s::text is null or i.name ~>=~ %(from)s) and (%(to)s::text is null or i.name ~<=~ %(to)s)
+      and (%(below)s::text is null or i.name ~<~ %(below)s)
+      and (%(statuses)s::text[] is null or i.status = any(%(statuses)s::text[]))
+      and (%(projects)s::text[] is null or i.id in (
+          select x.item_id from project p join project_item x on x.project_id = p.id
+          where p.name = any(%(projects)s::text[]) group by x.item_id having count(*) = cardinality(%(projects)s::text[])))
+      and (%(batches)s::text[] is null or i.id in (
+          select x.item_id from batch b join batch_item x on x.batch_id = b.id
+          where b.name = any(%(batches)s::text[]) group by x.item_id having count(*) = cardinality(%(batches)s::text[])))
+      and (%(holding)s::text[] is null or i.metadata @> any(%(holding)s::text[]::jsonb[]))
+      and not exists (
+          select from json_each_text(%(metadata)s::json) m where i.metadata ->> m.key is distinct from m.value)
+    order by i.name
+    limit %(most)s
+) found
+order by name
 limit %(limit)s offset %(offset)s;
 
 -- count: how many items there are.
@@ -51,6 +60,16 @@ select i.id from (select distinct value as name from json_array_elements_text(%(
 select i.status, count(*) as items, (array_agg(i.name order by i.name))[:10] as names
 from json_array_elements_text(%(ids)s::json) wanted join item i on i.id = wanted::bigint
 group by i.status order by count(*) desc, i.status;
+
+-- statuses: which statuses there are, found by leaping through the index from one to the next.
+with recursive used as (
+    (select status, 1 as nth from item order by status limit 1)
+    union all
+    select next.status, u.nth + 1 from used u
+    cross join lateral (select i.status from item i where i.status > u.status order by i.status limit 1) next
+    where u.nth < 100
+)
+select status from used order by status;
 
 -- set_status: give those of these items that have the expected status, or any, another one; how many were changed.
 with held as (

@@ -21,6 +21,8 @@ from tidemill.web.rendering import redirect, render, site_of
 
 router = APIRouter()
 PAGE = 100
+COUNTED = 10_000
+"""Items that are found beyond this are not counted."""
 
 
 @router.get("/items")
@@ -31,7 +33,7 @@ async def items(request: Request) -> HTMLResponse:
     wrong = ""
     async with site_of(request).database.begin() as session:
         try:
-            page = await catalogue.search(session, search, limit=PAGE, offset=offset)
+            page = await catalogue.search(session, search, limit=PAGE, offset=offset, count_to=COUNTED)
         except InvalidInput as error:
             page, wrong = catalogue.Page(0, []), error.message
     return render(
@@ -41,6 +43,7 @@ async def items(request: Request) -> HTMLResponse:
         search=search,
         found=page.rows,
         total=page.total,
+        more=page.total > max(COUNTED, offset + PAGE),
         offset=offset,
         page=PAGE,
         wrong=wrong,
@@ -97,7 +100,7 @@ def newest_document(view: look.ItemView, run: int | None = None) -> str | None:
     done = [task for task in tasks if task["state"] == TaskState.DONE]
     if done:
         return str(done[0]["document"])
-    outputs = [step["output"] for step in view.process if run is None or step["run_id"] == run]
+    outputs = [step["output"] for step in view.process if step["output"] and run in (None, step["run_id"])]
     return str(outputs[-1]) if outputs else (str(tasks[0]["document"]) if tasks else None)
 
 
