@@ -37,7 +37,7 @@ class DeclaredSteps:
     async def do(self, step: DeclaredStep, work: Work, report: Report) -> Outcome:
         """One attempt. What the step raises is its outcome; CancelledError comes through."""
         log = LogBook(report)
-        async with self._bench.at(work.key) as folder:
+        async with self._bench.spot(work.key) as folder:
             porter = Porter(self._bench.files, folder)
             item = Item(work.item, orjson.loads(work.document), porter)
             attempt = _Attempt(step, work, item, folder, log, porter)

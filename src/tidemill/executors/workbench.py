@@ -47,12 +47,19 @@ class Workbench:
     @asynccontextmanager
     async def at(self, key: str) -> AsyncIterator[Path]:
         """The same for the event loop, which a large folder does not hold up."""
+        async with self.spot(key) as place:
+            await asyncio.to_thread(place.mkdir, parents=True)
+            yield place
+
+    @asynccontextmanager
+    async def spot(self, key: str) -> AsyncIterator[Path]:
+        """A path at which the attempt `key` may make a folder, for attempts that seldom need one; gone at the end."""
         place = self.folder / key
-        await asyncio.to_thread(_made_empty, place)
+        await _cleared(place)
         try:
             yield place
         finally:
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            await _cleared(place)
 
     async def keep_text(self, key: str, name: str, text: str) -> KeptFile:
         """Keep a text among the files of the attempt `key`. Raises StorageError, OSError."""
@@ -61,9 +68,9 @@ class Workbench:
             return await self.files.keep(place / name, name)
 
 
-def _made_empty(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+async def _cleared(place: Path) -> None:
+    if place.exists():
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
 def checksum(path: Path) -> tuple[str, int]:

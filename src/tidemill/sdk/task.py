@@ -39,8 +39,7 @@ class Task:
     ) -> None:
         self.key = key
         self.parameters: Mapping[str, Any] = MappingProxyType(dict(parameters))
-        self.folder = folder
-        """A folder of this attempt's own, gone with all that is in it when the attempt ends."""
+        self._folder = folder
         self.inputs = dict(inputs)
         """Local paths of the side inputs, by name."""
         self._listener = listener
@@ -49,6 +48,12 @@ class Task:
         """What is to be kept, by name."""
         self.record: dict[str, Any] = {}
         """What is to be merged into the item's metadata."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this attempt's own, gone with all that is in it when the attempt ends."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
 
     @property
     def cancelled(self) -> bool:
