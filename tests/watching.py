@@ -87,6 +87,14 @@ class Watched(Mill):
         async with self.database.begin() as session:
             return [reason.told for reason in await watch_steering.why(session, item, watch)]
 
+    async def until_states(self, run: int, wanted: Mapping[str, int]) -> None:
+        """Wait until so many tasks of a run stand in these states."""
+
+        async def there() -> bool:
+            return await self.states(run) == wanted
+
+        await self.until(there)
+
     async def standing(self, run: int) -> dict[str, str]:
         """Each item of a run with its state, and its reason where it has one."""
         return {t["item"]: t["state"] + (f": {t['reason']}" if t["reason"] else "") for t in await self.tasks(run)}
