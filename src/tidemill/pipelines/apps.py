@@ -86,6 +86,13 @@ async def look(policy: AddressPolicy, settings: AppSettings, version: str = "") 
 
 def check_settings(settings: AppSettings) -> None:
     """Raise InvalidInput where an app's settings make no sense, whatever the app."""
+    check_basics(settings)
+    for _, fault in option_faults(settings.kind, settings.options):
+        raise InvalidInput(f"App {settings.name!r}: {fault}")
+
+
+def check_basics(settings: AppSettings) -> None:
+    """The same for all but its options."""
     check_name("an app", settings.name)
     if settings.kind not in KINDS:
         raise InvalidInput(f"App {settings.name!r} has kind {settings.kind!r}; there are: {', '.join(KINDS)}.")
@@ -95,8 +102,6 @@ def check_settings(settings: AppSettings) -> None:
         raise InvalidInput(f"App {settings.name!r} has url {settings.url!r}; a Python step is named as python:name.")
     if settings.concurrency is not None and settings.concurrency < 1:
         raise InvalidInput(f"App {settings.name!r} must do at least one thing at once, not {settings.concurrency}.")
-    for _, fault in option_faults(settings.kind, settings.options):
-        raise InvalidInput(f"App {settings.name!r}: {fault}")
     if settings.deadline <= 0 or settings.max_answer <= 0 or settings.tries < 1 or settings.backoff < 0:
         raise InvalidInput(f"App {settings.name!r}: deadline, max_answer and tries must be above 0, backoff not below.")
 

@@ -19,7 +19,7 @@ from tidemill.domain.layout import compile_pattern
 from tidemill.domain.quiet_hours import is_zone
 from tidemill.errors import AddressForbidden, InvalidInput, SiteFileError
 from tidemill.executors.addresses import parse_url
-from tidemill.pipelines.apps import AppSettings, check_settings
+from tidemill.pipelines.apps import AppSettings, check_basics
 from tidemill.pipelines.engine_keys import Fault, located, option_faults, unknown_placeholders
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.pipelines import step_names
@@ -321,7 +321,7 @@ def _app_faults(n: int, app: AppEntry) -> Iterator[tuple[Place, str]]:
     if app.url is not None and app.kind in ("command", "transfer"):
         yield ("apps", n, "url"), f"app {app.name!r}: a {app.kind} has no url; leave it out."
     try:
-        check_settings(replace(app.settings(), options={}))
+        check_basics(app.settings())
         if app.kind == "http":
             parse_url(app.url or "")
     except (InvalidInput, AddressForbidden) as error:
