@@ -20,7 +20,7 @@ from tidemill.settings import Settings
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 CLI = (REFERENCE / "cli.md").read_text(encoding="utf-8")
 SECTIONS = {
-    " ".join(word for word in section.splitlines()[0].split() if re.fullmatch(r"[a-z]+", word)): section
+    " ".join(word for word in section.splitlines()[0].split() if re.fullmatch(r"[a-z]+(-[a-z]+)*", word)): section
     for section in CLI.partition("\n## Commands\n")[2].partition("\n## What")[0].split("\n### ")[1:]
 }
 
@@ -52,7 +52,7 @@ def test_the_reference_has_each_command_and_no_other() -> None:
 
 @pytest.mark.parametrize("path", sorted(ALL))
 def test_a_commands_options_are_described(path: str) -> None:
-    named = set(re.findall(r"`(--[a-z-]+)`", "\n".join(re.findall(r"^\| ([^|]*) \|", SECTIONS[path], re.MULTILINE))))
+    named = set(re.findall(r"`(--[a-z0-9-]+)`", "\n".join(re.findall(r"^\| ([^|]*) \|", SECTIONS[path], re.MULTILINE))))
     assert named == options(ALL[path])
     assert ALL[path].help
 

@@ -87,6 +87,8 @@ COMMANDS = (
     "batches",
     "runs",
     "steering",
+    "operating",
+    "operating_results",
     "worker",
     "documents",
     "attempts",
