@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -51,6 +52,7 @@ async def audit(database: Database, documents: DocumentStore, run: int, *, gone_
         wrong.append(f"the run took in {tasks[0]['total']} items and has {len(tasks)} tasks")
     if [task["position"] for task in tasks] != list(range(len(tasks))):
         wrong.append("positions are not 0, 1, 2, …")
+    wrong += await _breaks(documents, stored, of_task)
     wrong += await _broken_documents(documents, stored, _referred(tasks, attempts))
     assert not wrong, "\n".join(wrong[:40])
     return dict(Counter(task["state"] for task in tasks))
@@ -66,20 +68,42 @@ def _faults(task: Row, attempts: list[Row], told: list[tuple[int, str]], gone_ba
         yield f"{name} is {state} in a run that is over"
     if any(attempt["fence"] > task["fence"] for attempt in attempts):
         yield f"{name} has an attempt that no claim began"
-    applied = [attempt for attempt in attempts if attempt["outcome"] == "done" and attempt["superseded_at"] is None]
+    applied = _applied(attempts)
     yield from _chain_faults(name, task, applied)
     yield from _feed_faults(name, task, attempts, told, gone_back)
 
 
+def _applied(attempts: list[Row]) -> list[Row]:
+    """The attempts that count. One that was skipped leaves the document that it came with (`left`)."""
+    counting = [one for one in attempts if one["outcome"] in ("done", "skipped") and one["superseded_at"] is None]
+    return [one | {"left": one["input"] if one["outcome"] == "skipped" else one["output"]} for one in counting]
+
+
+async def _breaks(documents: DocumentStore, stored: list[Row], of_task: dict[int, list[Row]]) -> list[str]:
+    """Steps that began with another document than the last one left, unless it is the same one renewed: the record had
+    been edited, so its revision is a later one, and what the steps put out is as it was."""
+    by_digest = {bytes(row["sha256"]): row for row in stored}
+    wrong = []
+    for task, attempts in of_task.items():
+        for before, after in pairwise(_applied(attempts)):
+            if before["left"] != after["input"]:
+                rows = [by_digest[bytes(digest)] for digest in (before["left"], after["input"])]
+                old, new = [
+                    orjson.loads(await documents.read(bytes(row["sha256"]).hex(), row["body"], row["location"]))
+                    for row in rows
+                ]
+                same = [old.get(key) == new.get(key) for key in ("item", "process")]
+                if not (all(same) and "revision" in old and new["revision"] > old["revision"]):
+                    wrong.append(f"task {task}: step {after['step']} did not start from what the one before left")
+    return wrong
+
+
 def _chain_faults(name: str, task: Row, applied: list[Row]) -> Iterable[str]:
-    """Exactly the steps before the cursor are applied, once each, in order, each on the output of the last."""
+    """Exactly the steps before the cursor are applied, once each, in order."""
     progress = task["steps"] if task["state"] == "done" else task["step"]
     if [attempt["step"] for attempt in applied] != list(range(progress)):
         yield f"{name} is {task['state']} at step {task['step']}, and applied are {[a['step'] for a in applied]}"
-    for before, after in pairwise(applied):
-        if before["output"] != after["input"]:
-            yield f"{name}: step {after['step']} did not start from what step {before['step']} put out"
-    if applied and task["document"] != applied[-1]["output"]:
+    if applied and task["document"] != applied[-1]["left"]:
         yield f"{name} does not hold the output of its last step"
 
 
