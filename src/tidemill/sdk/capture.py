@@ -43,10 +43,10 @@ def _listen() -> None:
     """Streams may have been put back since; and where nobody has set up `logging`, attempts hear it from INFO on."""
     watch_streams()
     root = logging.getLogger()
-    if not root.handlers:
-        root.addHandler(_Handler())
-        if root.level == logging.WARNING:
+    if not any(isinstance(handler, _Handler) for handler in root.handlers):
+        if not root.handlers and root.level == logging.WARNING:
             root.setLevel(logging.INFO)
+        root.addHandler(_Handler())
 
 
 class _Stream:
@@ -75,7 +75,7 @@ class _Stream:
 
 
 class _Handler(logging.Handler):
-    """Records of an attempt go to its log; others to where Python's last resort sends them."""
+    """Records of an attempt go to its log; others to where Python's last resort sends them, if nobody else cares."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,10 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         write = _speaking.get()
-        if write is not None:
+        others = [handler for handler in logging.getLogger().handlers if handler is not self]
+        if write is None:
+            last = logging.lastResort
+            if not others and last is not None and record.levelno >= last.level:
+                last.handle(record)
+        elif not any(isinstance(getattr(handler, "stream", None), _Stream) for handler in others):
             write(self.format(record) + "\n")
-        elif logging.lastResort is not None and record.levelno >= logging.lastResort.level:
-            logging.lastResort.handle(record)
