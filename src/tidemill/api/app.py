@@ -5,7 +5,21 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from tidemill import __version__
-from tidemill.api import apps, attempts, batches, changes, cursors, items, runs, site, tokens, views, worker
+from tidemill.api import (
+    apps,
+    attempts,
+    batches,
+    changes,
+    cursors,
+    items,
+    runs,
+    schedules,
+    site,
+    tokens,
+    views,
+    watching,
+    worker,
+)
 from tidemill.api.door import OpenSite
 from tidemill.api.problems import answer_errors
 from tidemill.feed.fanout import Fanout
@@ -27,7 +41,21 @@ def make_api(open_site: OpenSite, feed: LiveFeed, desk: Desk) -> FastAPI:
     app.state.feed = feed
     app.state.fanout = Fanout(open_site.database, feed)
     app.state.desk = desk
-    for part in (runs, items, attempts, batches, apps, site, changes, cursors, views, tokens, worker):
+    for part in (
+        runs,
+        watching,
+        schedules,
+        items,
+        attempts,
+        batches,
+        apps,
+        site,
+        changes,
+        cursors,
+        views,
+        tokens,
+        worker,
+    ):
         app.include_router(part.router)
     answer_errors(app)
     return app

@@ -89,6 +89,8 @@ COMMANDS = (
     "steering",
     "operating",
     "operating_results",
+    "watch_runs",
+    "schedules",
     "worker",
     "documents",
     "attempts",

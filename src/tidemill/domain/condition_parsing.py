@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,7 @@ Tests = tuple[Place, str, dict[str, Any]]
 """Where they stand, the path that they test, and the tests with what each is given."""
 
 PARTS = ("status", "project", "require", "where", "prefix", "files")
+_TEST = re.compile(r"([^=<>]+?)\s*(=|>=|<=)\s*(.+)", re.DOTALL)
 TESTS = ("equals", "one_of", "min", "max", "prefix", "pattern")
 
 
@@ -40,6 +43,31 @@ def read_parts(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     paths = enumerate(parts.get("require", ()))
     faults += [(("require", n), f"require: {fault}") for n, path in paths if (fault := _path_fault(path))]
     return parts, faults
+
+
+def read_test(text: str) -> tuple[str, dict[str, Any]]:
+    """A test as it is written in one line: `kind=physics`, `kind=a|b`, `conditions.temperature<=0.1`, `shift=ma*`.
+
+    A value that reads as JSON is that (`7`, `true`, `"7"`), everything else a text. Raises ValueError.
+    """
+    found = _TEST.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no test; write PATH=VALUE, PATH=A|B, PATH>=VALUE, PATH<=VALUE or PATH=PATTERN*")
+    path, sign, value = found.groups()
+    if sign != "=":
+        return path, {"min" if sign == ">=" else "max": _read_value(value)}
+    if not value.startswith('"') and ("*" in value or "?" in value):
+        return path, {"pattern": value}
+    several = value.split("|") if not value.startswith('"') else [value]
+    return path, {"one_of": [_read_value(one) for one in several]} if several[1:] else {"equals": _read_value(value)}
+
+
+def _read_value(text: str) -> Any:
+    try:
+        read = json.loads(text)
+    except ValueError:
+        return text
+    return read if _is_plain(read) else text
 
 
 def _words(key: str, value: Any, faults: list[Fault]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from tidemill.errors import Conflict, NotFound
 from tidemill.pipelines import pipelines
 from tidemill.pipelines.names import check_name
 from tidemill.pipelines.nearest import nearest
+from tidemill.pipelines.schedules import check_zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ async def define(session: AsyncSession, wish: WatchWish, *, again: bool = False)
     Raises NotFound (the pipeline), Conflict (a batch of that name that is not a watch's, or a pipeline without steps).
     """
     check_name("a watching run", wish.name)
+    await check_zones(session, [hours["zone"] for hours in wish.quiet])
     pipeline = await pipelines.get(session, wish.pipeline)
     if pipeline.version_id is None:
         raise Conflict(f"Pipeline {wish.pipeline!r} has no steps yet: there is nothing to be done.")

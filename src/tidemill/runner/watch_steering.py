@@ -42,6 +42,12 @@ async def start(session: AsyncSession, wish: WatchWish, *, again: bool = False) 
     return await watching.define(session, wish, again=again)
 
 
+async def resume(session: AsyncSession, name: str) -> None:
+    """Let a paused watch go on, and take in at once what came meanwhile. Raises NotFound, Conflict."""
+    await runs.pause(session, (await watching.get(session, name))["run"], False)
+    await fetch(session, "watch.wake")
+
+
 async def end(session: AsyncSession, name: str) -> Row:
     """Take in nothing more: what has entered is finished, what was held because it no longer matches is cancelled.
 
