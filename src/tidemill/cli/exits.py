@@ -25,7 +25,7 @@ class Exit(IntEnum):
     OK = 0
     """All went well; of a run: every item is done."""
     SOME_FAILED = 1
-    """The run ended and some of its items failed; or a check found something."""
+    """The run ended and some of its items failed; a check found something; or some rows were refused."""
     USAGE = 2
     """The command line was wrong."""
     INVALID = 3

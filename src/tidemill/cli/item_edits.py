@@ -106,7 +106,7 @@ def status_(
 
     words = [search.strip(), *(f'{key}:"{word}"' for key, word in _filters(project, first, last))]
     which = Which(names or (), " ".join(filter(None, words)))
-    standing, changed = door.run(_status(which, status, expect, reason, dry_run=dry_run, yes=yes or json, json=json))
+    standing, changed = door.run(_status(which, status, expect, reason, dry_run=dry_run, yes=yes, json=json))
     if json:
         emit({"status": status, "changing": standing.changing, "left": standing.left, "changed": changed})
     elif changed is not None:
