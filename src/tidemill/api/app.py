@@ -10,8 +10,10 @@ from tidemill.api import (
     attempts,
     batches,
     changes,
+    compare,
     cursors,
     items,
+    operating,
     runs,
     schedules,
     site,
@@ -42,6 +44,8 @@ def make_api(open_site: OpenSite, feed: LiveFeed, desk: Desk) -> FastAPI:
     app.state.fanout = Fanout(open_site.database, feed)
     app.state.desk = desk
     for part in (
+        operating,
+        compare,
         runs,
         watching,
         schedules,

@@ -43,13 +43,21 @@ class Which(_Body):
     step: int | None = Field(default=None, description="The step that the task stands at, counted from 0.")
     items: list[str] | None = Field(default=None, description="Names of items.")
     reason: str | None = Field(default=None, description="Words that the task's reason contains.")
+    app: str | None = Field(default=None, description="The app of the step that the task stands at.")
+    family: str | None = Field(default=None, description="A failure family, as `GET /runs/{run}/failures` has it.")
 
     def filter(self) -> redo.Filter:
-        return redo.Filter(self.tasks, self.states, self.step, self.items, self.reason)
+        return redo.Filter(self.tasks, self.states, self.step, self.items, self.reason, self.app, self.family)
 
     @property
     def empty(self) -> bool:
         return not self.model_fields_set.intersection(Which.model_fields)
+
+
+class Retry(Which):
+    """What failed, or some of it."""
+
+    first: int | None = Field(default=None, description="Only so many of them, spread over the run.")
 
 
 class Rerun(Which):
@@ -140,8 +148,9 @@ async def cancel(session: Session, run: RunId, body: Which | None = None) -> Res
 
 
 @router.post("/{run}/retry", summary="Try again what failed, where it failed")
-async def retry(session: Session, run: RunId, body: Which | None = None) -> Response:
-    return Json({"run": run, "tasks": await redo.retry(session, run, (body or Which()).filter())})
+async def retry(session: Session, run: RunId, body: Retry | None = None) -> Response:
+    wish = body or Retry()
+    return Json({"run": run, "tasks": await redo.retry(session, run, wish.filter(), first=wish.first)})
 
 
 @router.get("/{run}/rerun/preview", summary="What a re-run would touch")

@@ -74,6 +74,28 @@ class Affected:
         return len(self.places)
 
 
+def asked(
+    app: str | None = None,
+    version: str | None = None,
+    before: str | None = None,
+    *,
+    side_input: str | None = None,
+    sha256: str | None = None,
+    unlike: str | None = None,
+) -> Asked:
+    """What is asked for, from the parts as people give them. Raises InvalidInput: parts that do not go together."""
+    if (app is None) == (side_input is None):
+        raise InvalidInput("Ask for the results of an app, or for those that used a side input.")
+    if app is not None:
+        if sha256 or unlike:
+            raise InvalidInput("A checksum is asked for of a side input, not of an app.")
+        return ByApp(app, version, before)
+    assert side_input is not None
+    if version or before:
+        raise InvalidInput("A version is asked for of an app, not of a side input.")
+    return ByInput(side_input, sha256, unlike)
+
+
 async def find(session: AsyncSession, asked: Asked, *, every_run: bool = False) -> Affected:
     """The results asked for: of each item those in the newest run of a pipeline, or in every run.
 
