@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.webserver import Web
-
 from tidemill.accounts import tokens
 from tidemill.db.database import Database
 from tidemill.domain.roles import Role
@@ -65,6 +63,3 @@ async def working(worker: Worker) -> AsyncIterator[Worker]:
     finally:
         worker.stop()
         await asyncio.wait_for(job, 30)
-
-
-__all__ = ["Functions", "Web", "far_worker", "worker_token", "working"]

@@ -23,10 +23,15 @@ class Proxy:
     """Asked with what the server said; True: the client never gets it, and both sides are cut."""
     cut_after: Callable[[bytes], bool] = lambda _: False
     """Asked with what the client said; True: it is passed on, then the client is cut and the server is not told."""
+    down: bool = False
+    """Whether it takes no connections at all."""
     cuts: int = 0
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.down:
+            writer.transport.abort()
+            return
         parts = urlsplit(self.target)
         server_reader, server = await asyncio.open_connection(parts.hostname, parts.port)
         both = (writer, server)
@@ -73,6 +78,11 @@ class Proxy:
             self.cuts += 1
             return "held"
         return ""
+
+    def cut(self) -> None:
+        """Take no connections from here on, and cut those that there are."""
+        self.down = True
+        self.close()
 
     def close(self) -> None:
         for writer in self._open:

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tidemill.accounts.keyring import HOLDER, Holder
 from tidemill.api import worker_bodies as bodies
-from tidemill.api.door import Json
+from tidemill.api.door import Feed, Json
 from tidemill.api.worker_bodies import read
 from tidemill.domain.roles import Role
 from tidemill.errors import AccessRefused, InvalidInput
@@ -135,10 +135,11 @@ async def records(request: Request, desk: AtDesk, by: By) -> Response:
 @router.get("/notices", summary="Hints that there may be work; waits for one")
 async def notices(
     desk: AtDesk,
+    feed: Feed,
     after: Annotated[str, Query(max_length=40)] = "",
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = LONGEST_WAIT,
 ) -> Response:
-    position, found = await desk.bell.after(after, wait)
+    position, found = await desk.bell.after(after, wait, feed.closing)
     return Json({"after": position, "notices": found})
 
 

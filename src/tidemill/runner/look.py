@@ -168,7 +168,7 @@ async def window(
         "grams_of": search if search and about["total"] > WHOLE else None,  # a short run is gone through in order
         "limit": limit + 1,
     }
-    rows = await fetch(session, "look.window", params)
+    rows = await fetch(session, "look.window", params, prepare=False)
     medians: dict[int, float | None] = {}
     if any(row["state"] in ("running", "submitted") for row in rows):
         found = await fetch(session, "look.medians", {"run": run, "sample": 100})
@@ -219,7 +219,8 @@ async def item(session: AsyncSession, name: str) -> ItemView:
 async def items(session: AsyncSession, *, search: str | None = None, limit: int = 50, offset: int = 0) -> list[Row]:
     """Items whose name contains `search`, in order of name, each with where its newest task stands."""
     check_limit(limit)
-    return await fetch(session, "look.items", {"letters": search or None, "limit": limit, "offset": max(0, offset)})
+    params = {"letters": search or None, "limit": limit, "offset": max(0, offset)}
+    return await fetch(session, "look.items", params, prepare=False)
 
 
 async def document(session: AsyncSession, documents: DocumentStore, sha256: str) -> bytes:

@@ -96,9 +96,7 @@ class Outbox:
         """Write what comes, in sets; let go of what was acknowledged."""
         try:
             while True:
-                with suppress(TimeoutError):  # a disk that was full is looked at again
-                    await asyncio.wait_for(self._news.wait(), TRY_AGAIN if self.stuck else None)
-                self._news.clear()
+                await self._wait_for_news()
                 await self._let_go()
                 while self._waiting:
                     await self._write_some()
@@ -235,6 +233,14 @@ class Outbox:
                 path = await asyncio.to_thread(self.spool.set_aside, worker, result, reason)
                 log.error("a result was not taken; it is kept aside", why=reason, kept=str(path))
 
+    async def _wait_for_news(self) -> None:
+        """Until there is something to do; a disk that was full is looked at every now and then."""
+        if self.stuck:
+            await asyncio.sleep(TRY_AGAIN)
+        else:
+            await self._news.wait()
+        self._news.clear()
+
     async def _let_go(self) -> None:
         done = list(self._acknowledged)
         if done:
@@ -253,6 +259,7 @@ class Outbox:
         if not self.stuck:
             log.error("nothing more is claimed until there is room", why=why)
         self.stuck = why
+        self._news.set()  # so that it is looked at again
 
 
 def _rows(keys: Sequence[Row], state: str) -> list[Row]:

@@ -42,15 +42,19 @@ class Bell:
             for notice in sorted(PASSED_ON):
                 self._strike(notice)
 
-    async def after(self, position: str, seconds: float) -> tuple[str, list[str]]:
-        """The position now, and each kind of hint since `position`; waits so long for one.
+    async def after(self, position: str, seconds: float, closing: asyncio.Event) -> tuple[str, list[str]]:
+        """The position now, and each kind of hint since `position`; waits so long for one, or until `closing`.
 
         After an unknown position, such as a restarted site's, there may have been all kinds.
         """
         found = self._since(position)
         if not found:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ring.wait(), seconds)
+            waits = [asyncio.create_task(event.wait()) for event in (self._ring, closing)]
+            try:
+                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in waits:
+                    one.cancel()
             found = self._since(position)
         return f"{self._life}-{self._rung}", found
 

@@ -39,11 +39,11 @@ class File:
 
         In an async step a file that lies elsewhere is had by `await file.fetch()`.
         """
-        return _local(self.url) or self._fetcher.fetch(self.url)
+        return _local(self.url, self.size) or self._fetcher.fetch(self.url)
 
     async def fetch(self) -> Path:
         """As `path`, for async steps."""
-        return _local(self.url) or await self._fetcher.fetching(self.url)
+        return _local(self.url, self.size) or await self._fetcher.fetching(self.url)
 
     def open(self, mode: str = "rb") -> IO[Any]:
         """The file, open for reading."""
@@ -122,12 +122,15 @@ class Item:
         return f"<item {self.name}>"
 
 
-def _local(url: str) -> Path | None:
-    """Where a file of this machine lies; None if it has to be fetched."""
+def _local(url: str, size: int | None) -> Path | None:
+    """Where a file of this machine lies; None if it has to be fetched.
+
+    The same path on another machine than the site's may be another file, or none; then the size hardly agrees.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("", "file"):
         return None
     path = Path(unquote(parts.path))
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
+    if not path.is_file() or (size is not None and path.stat().st_size != size):
+        return None
     return path
