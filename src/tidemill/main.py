@@ -13,6 +13,7 @@ from tidemill.db.currency import is_current
 from tidemill.db.database import Database, Row
 from tidemill.db.embedded import EmbeddedServer
 from tidemill.executors.addresses import AddressPolicy
+from tidemill.executors.own_folder import own_folder
 from tidemill.executors.registry import make_executors
 from tidemill.executors.workbench import Workbench
 from tidemill.runner import watch
@@ -51,7 +52,7 @@ class Site:
 
     def workbench(self) -> Workbench:
         """Where this site's steps handle files."""
-        return Workbench(self.settings.work_folder, self.files)
+        return Workbench(own_folder(self.settings.work_folder), self.files)
 
     def desk(self) -> Desk:
         """Where workers without a database are served."""

@@ -72,7 +72,7 @@ async def copy(job: Job, tell: Tell) -> Copied:
             return same
         if not job.overwrite:
             raise Taken
-    incoming = await job.target.receive(job.target_key, seen.size)
+    incoming = await job.target.receive(job.target_key, seen)
     try:
         return await _through(job, seen, incoming, tell)
     finally:
@@ -154,6 +154,8 @@ async def _settled(job: Job, seen: Seen, digests: Digests, incoming: Incoming | 
     where = job.source.told(job.source_key)
     now = await job.source.look(job.source_key)
     if now != seen or digests.size != seen.size:
+        if incoming is not None:
+            await incoming.discard()
         was = f"{seen.size} bytes then, {now.size if now else 'none'} now"
         raise Trouble(f"{where} changed while it was being copied ({was}).")
     for name, expected in job.expected.items():

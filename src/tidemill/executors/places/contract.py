@@ -88,8 +88,8 @@ class Place(Protocol):
         """The bytes of a file from `start` up to `end`, fewer where it is shorter."""
         ...
 
-    async def receive(self, key: str, size: int) -> Incoming:
-        """Begin to take a file of `size` bytes in, or go on with one whose transfer was cut."""
+    async def receive(self, key: str, seen: Seen) -> Incoming:
+        """Begin to take in a file that looks so at its source, or go on with that very one, whose transfer was cut."""
         ...
 
     async def remove(self, key: str) -> None:
@@ -101,10 +101,13 @@ class Place(Protocol):
         ...
 
 
-def part_name(key: str) -> str:
+def part_name(key: str, seen: Seen) -> str:
     """Where a file lies until it is whole and verified: hidden, beside its final place, with an ending that a sync
     of a source passes over.
+
+    Another state of the source has another name: so two attempts that write at the same time write the same bytes.
     """
     folder, slash, name = key.rpartition("/")
     short = name if len(name.encode()) <= 200 else hashlib.sha256(name.encode()).hexdigest()
-    return f"{folder}{slash}.{short}.tidemill.part"
+    state = hashlib.sha256(f"{seen.size} {seen.mark}".encode()).hexdigest()[:8]
+    return f"{folder}{slash}.{short}.{state}.tidemill.part"

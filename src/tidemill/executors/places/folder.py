@@ -44,10 +44,11 @@ class FolderPlace:
         finally:
             os.close(handle)
 
-    async def receive(self, key: str, size: int) -> FolderIncoming:
+    async def receive(self, key: str, seen: Seen) -> FolderIncoming:
         if not await self._do(key, self._folder.is_dir):
             raise Unusable(f"The folder {self._folder} is not there.")
-        return FolderIncoming(self, key, await self._do(key, lambda: _part(self._folder / part_name(key))))
+        part = self._folder / part_name(key, seen)
+        return FolderIncoming(self, key, part, await self._do(key, lambda: _opened(part)))
 
     async def remove(self, key: str) -> None:
         await self._do(key, lambda: (self._folder / key).unlink(missing_ok=True))
@@ -86,8 +87,8 @@ class FolderPlace:
 class FolderIncoming:
     """A part file beside the final place, written at positions, so that it is never harmed by being written twice."""
 
-    def __init__(self, place: FolderPlace, key: str, handle: int) -> None:
-        self._place, self._key, self._handle = place, key, handle
+    def __init__(self, place: FolderPlace, key: str, part: Path, handle: int) -> None:
+        self._place, self._key, self._part, self._handle = place, key, part, handle
         self.there = os.fstat(handle).st_size
 
     async def peek(self, start: int, size: int) -> bytes:
@@ -107,7 +108,7 @@ class FolderIncoming:
     async def publish(self, overwrite: bool) -> None:
         try:
             await asyncio.to_thread(_named, self._part, self._place.path(self._key), overwrite)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # somebody else's, or another attempt of ours was first
             raise Taken from None
         except OSError as error:
             raise self._place.judged(error, self._key) from error
@@ -118,10 +119,6 @@ class FolderIncoming:
     async def close(self) -> None:
         with suppress(OSError):
             os.close(self._handle)
-
-    @property
-    def _part(self) -> Path:
-        return self._place.path(part_name(self._key))
 
     async def _do(self, act: Callable[[], T]) -> T:
         return await self._place._do(self._key, act)
@@ -137,7 +134,7 @@ def _seen(path: Path) -> Seen | None:
     return Seen(stat.st_size, f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}")
 
 
-def _part(path: Path) -> int:
+def _opened(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
 

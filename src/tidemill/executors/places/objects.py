@@ -66,8 +66,8 @@ class ObjectPlace:
             async for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
-    async def receive(self, key: str, size: int) -> ObjectIncoming:
-        return ObjectIncoming(self, self._store, key, size)
+    async def receive(self, key: str, seen: Seen) -> ObjectIncoming:
+        return ObjectIncoming(self, self._store, key, seen.size)
 
     async def remove(self, key: str) -> None:
         try:

@@ -54,9 +54,9 @@ class SftpPlace:
                 async for chunk in self.chunks(key, file, start, end):
                     yield chunk
 
-    async def receive(self, key: str, size: int) -> SftpIncoming:
+    async def receive(self, key: str, seen: Seen) -> SftpIncoming:
         client = await self.server.client()
-        path = self.path(part_name(key))
+        path = self.path(part_name(key, seen))
         flags = asyncssh.FXF_READ | asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
         with self.judging(key):
             try:
@@ -67,7 +67,7 @@ class SftpPlace:
                 await client.makedirs(dirname(path), exist_ok=True)
                 file = await client.open(path, flags, encoding=None)
             there = (await file.stat()).size or 0
-        return SftpIncoming(self, client, file, key, there)
+        return SftpIncoming(self, client, file, key, path, there)
 
     async def remove(self, key: str) -> None:
         client = await self.server.client()
@@ -105,8 +105,10 @@ class SftpPlace:
 class SftpIncoming:
     """A part file beside the final place, written at positions, so that it is never harmed by being written twice."""
 
-    def __init__(self, place: SftpPlace, client: asyncssh.SFTPClient, file: Any, key: str, there: int) -> None:
-        self._place, self._client, self._file, self._key = place, client, file, key
+    def __init__(
+        self, place: SftpPlace, client: asyncssh.SFTPClient, file: Any, key: str, part: str, there: int
+    ) -> None:
+        self._place, self._client, self._file, self._key, self._part = place, client, file, key, part
         self._size = there
         self.there = there
 
@@ -139,22 +141,22 @@ class SftpIncoming:
             yield chunk
 
     async def publish(self, overwrite: bool) -> None:
-        part, final = self._place.path(part_name(self._key)), self._place.path(self._key)
+        final = self._place.path(self._key)
         with self._place.judging(self._key):
             await self._file.close()
-            if overwrite:
-                await self._client.posix_rename(part, final)
-                return
             try:
-                await self._client.rename(part, final)  # unlike posix_rename, it refuses a name that is taken
+                if overwrite:
+                    await self._client.posix_rename(self._part, final)
+                else:
+                    await self._client.rename(self._part, final)  # unlike posix_rename, it refuses a name that is taken
             except asyncssh.SFTPError:
-                if await self._client.exists(final):
+                if await self._client.exists(final):  # somebody else's, or another attempt of ours was first
                     raise Taken from None
                 raise
 
     async def discard(self) -> None:
         with self._place.judging(self._key), suppress(*_GONE):
-            await self._client.remove(self._place.path(part_name(self._key)))
+            await self._client.remove(self._part)
 
     async def close(self) -> None:
         with suppress(asyncssh.Error, OSError):

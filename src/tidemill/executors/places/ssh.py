@@ -115,7 +115,14 @@ def words(error: BaseException) -> str:
         return "connection refused"
     if isinstance(error, TimeoutError):
         return "no answer"
-    if isinstance(error, asyncssh.ConnectionLost | asyncssh.SFTPConnectionLost | asyncssh.SFTPNoConnection):
+    if isinstance(
+        error,
+        ConnectionResetError
+        | BrokenPipeError
+        | asyncssh.ConnectionLost
+        | asyncssh.SFTPConnectionLost
+        | asyncssh.SFTPNoConnection,
+    ):
         return "the connection was lost"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
