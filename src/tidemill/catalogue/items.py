@@ -34,10 +34,16 @@ class Added:
     changed: int
 
 
-async def search(session: AsyncSession, query: str = "", *, limit: int = 100, offset: int = 0) -> Page:
-    """The items that a search finds (`domain.item_search` has the language). Raises InvalidInput."""
-    params = parse_search(query).params()
-    found = await fetch(session, "catalogue.matching", params | {"limit": limit, "offset": offset})
+async def search(
+    session: AsyncSession, query: str = "", *, limit: int = 100, offset: int = 0, count_to: int | None = None
+) -> Page:
+    """The items that a search finds (`domain.item_search` has the language). Raises InvalidInput.
+
+    With `count_to` the total is counted so far, and to the end of this page: it is one more where there are others.
+    """
+    most = None if count_to is None else max(count_to, offset + limit) + 1
+    params = parse_search(query).params() | {"most": most}
+    found = await fetch(session, "catalogue.matching", params | {"limit": limit, "offset": offset}, prepare=False)
     if not found:
         first = await fetch(session, "catalogue.matching", params | {"limit": 1, "offset": 0}) if offset else []
         return Page(first[0]["total"] if first else 0, [])

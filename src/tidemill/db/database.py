@@ -81,10 +81,13 @@ async def fetch(
     name: str,
     params: Mapping[str, Any] | None = None,
     parts: Mapping[str, Composable] | None = None,
+    *,
+    prepare: bool | None = None,
 ) -> list[Row]:
     """Run a named statement (`tasks.claim`) in the session's transaction; its rows as dicts, in order.
 
-    `parts`: what stands for the names in braces of a statement that is composed.
+    `parts`: what stands for the names in braces of a statement that is composed. `prepare` False: plan it each time for
+    its parameters, as one needs that has many parts of which few are used.
     """
     connection = await session.connection()
     raw = (await connection.get_raw_connection()).driver_connection
@@ -92,7 +95,7 @@ async def fetch(
     with translated():
         async with raw.cursor(row_factory=dict_row) as cursor:
             statement = sql(name).encode() if parts is None else composed(name, parts)
-            await cursor.execute(statement, params or {})
+            await cursor.execute(statement, params or {}, prepare=prepare)
             return await cursor.fetchall() if cursor.description else []
 
 

@@ -12,7 +12,9 @@ Double quotes keep spaces together. An empty search finds everything.
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +23,7 @@ import orjson
 from tidemill.errors import InvalidInput
 
 _KEYS = ("status", "project", "batch", "from", "to")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?")
 _WORD = re.compile(r'(?:"[^"]*"|[^\s"])+')
 
 
@@ -38,16 +41,22 @@ class ItemSearch:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def params(self) -> dict[str, Any]:
-        """For the statements of `queries/catalogue.sql`."""
+        """For the statements of `queries/catalogue.sql`. Some only say over what others say, for an index to use."""
+        by_length = sorted(self.contains, key=len, reverse=True)
         return {
-            "contains": [f"%{literal(text)}%" for text in self.contains] or None,
+            "letters": by_length[0] if by_length else None,
+            "grams_of": by_length[0] if by_length and len(by_length[0]) > 1 else None,
+            "contains": [f"%{literal(text)}%" for text in by_length[1:]] or None,
             "prefixes": [f"{literal(text)}%" for text in self.prefixes] or None,
+            "below": min(filter(None, map(_after_all_with, self.prefixes)), default=None),
             "statuses": self.statuses or None,
             "projects": list(dict.fromkeys(self.projects)) or None,
             "batches": list(dict.fromkeys(self.batches)) or None,
-            "from": max(self.begins, default=None),
+            "from": max([*self.begins, *self.prefixes], default=None),
             "to": min(self.ends, default=None),
-            "metadata": orjson.dumps(self.metadata).decode(),
+            "metadata": orjson.dumps(self.metadata).decode() if self.metadata else None,
+            "holding": _holding(self.metadata),
+            "most": None,
         }
 
 
@@ -86,3 +95,30 @@ def _add(search: ItemSearch, word: str) -> None:
 def literal(text: str) -> str:
     """Text for LIKE with its signs taken literally."""
     return re.sub(r"([\\%_])", r"\\\1", text)
+
+
+def _after_all_with(prefix: str) -> str | None:
+    """The first text, by code points, that comes after all that begin with this; None where there is none."""
+    bare = prefix.rstrip("\U0010ffff")
+    if not bare:
+        return None
+    following = ord(bare[-1]) + 1
+    return bare[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def _holding(metadata: Mapping[str, str]) -> list[str] | None:
+    """JSON of which one at least is contained in whatever metadata has these values as text; None: no telling."""
+    choices: list[list[dict[str, Any]]] = [
+        [{key: form} for form in (value, orjson.Fragment(value))[: 2 if _is_scalar(value) else 1]]
+        for key, value in metadata.items()
+        if not value.startswith(("{", "["))
+    ][:3]
+    if not choices:
+        return None
+    united = ({key: form for part in parts for key, form in part.items()} for parts in itertools.product(*choices))
+    return [orjson.dumps(one).decode() for one in united]
+
+
+def _is_scalar(value: str) -> bool:
+    """Whether this may be the text of a number or truth value in JSON as PostgreSQL writes it."""
+    return value in ("true", "false") or _NUMBER.fullmatch(value) is not None

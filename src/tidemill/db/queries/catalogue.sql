@@ -5,22 +5,22 @@ select id, count(*) over () as total
 from (
     select i.id, i.name
     from item i
-    where (%(contains)s::text[] is null or (
-              select bool_and(strpos(lower(i.name), lower(letters)) > 0) from unnest(%(contains)s::text[]) letters))
+    where (%(letters)s::text is null or strpos(lower(i.name), lower(%(letters)s)) > 0)
       and (%(grams_of)s::text is null or name_grams(i.name) @> name_grams(%(grams_of)s))
+      and (%(contains)s::text[] is null or i.name ilike all(%(contains)s::text[]))
       and (%(prefixes)s::text[] is null or i.name like all(%(prefixes)s::text[]))
       and (%(from)s::text is null or i.name ~>=~ %(from)s) and (%(to)s::text is null or i.name ~<=~ %(to)s)
       and (%(below)s::text is null or i.name ~<~ %(below)s)
       and (%(statuses)s::text[] is null or i.status = any(%(statuses)s::text[]))
-      and (%(projects)s::text[] is null or i.id in (
+      and (%(projects)s::text[] is null or i.id = any(array(
           select x.item_id from project p join project_item x on x.project_id = p.id
-          where p.name = any(%(projects)s::text[]) group by x.item_id having count(*) = cardinality(%(projects)s::text[])))
-      and (%(batches)s::text[] is null or i.id in (
+          where p.name = any(%(projects)s::text[]) group by x.item_id having count(*) = cardinality(%(projects)s::text[]))))
+      and (%(batches)s::text[] is null or i.id = any(array(
           select x.item_id from batch b join batch_item x on x.batch_id = b.id
-          where b.name = any(%(batches)s::text[]) group by x.item_id having count(*) = cardinality(%(batches)s::text[])))
+          where b.name = any(%(batches)s::text[]) group by x.item_id having count(*) = cardinality(%(batches)s::text[]))))
       and (%(holding)s::text[] is null or i.metadata @> any(%(holding)s::text[]::jsonb[]))
-      and not exists (
-          select from json_each_text(%(metadata)s::json) m where i.metadata ->> m.key is distinct from m.value)
+      and (%(metadata)s::text is null or not exists (
+          select from json_each_text(%(metadata)s::text::json) m where i.metadata ->> m.key is distinct from m.value))
     order by i.name
     limit %(most)s
 ) found

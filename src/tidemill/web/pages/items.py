@@ -21,7 +21,7 @@ from tidemill.web.rendering import redirect, render, site_of
 
 router = APIRouter()
 PAGE = 100
-COUNTED = 10_000
+COUNTED = 1000
 """Items that are found beyond this are not counted."""
 
 
