@@ -157,16 +157,18 @@ select * from (
     select p.item_id, p.name, p.details ->> 'app' as app, p.details ->> 'version' as version,
            p.details ->> 'hostname' as hostname, null::jsonb as parameters, null::timestamptz as started_at, p.finished_at,
            null as output, null::bigint as run_id, null::bigint as task_id, null::int as fence, false as reused, true as past,
-           p.details, p.position as step
+           p.details, p.position as step, null::jsonb as files, null::jsonb as inputs
     from past_step p where p.item_id = any(%(ids)s::bigint[])
     union all
     select t.item_id, s.name, p.name, v.version, w.hostname, a.parameters, a.started_at, a.finished_at,
-           encode(a.output, 'hex'), t.run_id, a.task_id, a.fence, a.origin_task_id is not null, false, null, a.step
-    from unnest(%(ids)s::bigint[]) o(id)
-    cross join lateral (select * from task t where t.item_id = o.id offset 0) t
+           encode(a.output, 'hex'), t.run_id, a.task_id, a.fence, a.origin_task_id is not null, false, null, a.step,
+           coalesce(a.files, o.files), coalesce(a.inputs, o.inputs)
+    from unnest(%(ids)s::bigint[]) wanted(id)
+    cross join lateral (select * from task t where t.item_id = wanted.id offset 0) t
     cross join lateral (
         select * from attempt a where a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null offset 0
     ) a
+    left join attempt o on o.task_id = a.origin_task_id and o.fence = a.origin_fence
     join run r on r.id = t.run_id
     join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
     left join app_version v on v.id = a.app_version_id
@@ -182,7 +184,7 @@ select t.id, t.state, t.step from task t where t.id = any(%(tasks)s::bigint[]);
 select c.name, c.seq, c.updated_at,
        extract(epoch from now() - c.updated_at)::float8 as seconds,
        coalesce((split_part(c.seq, '-', 1)::xid8, split_part(c.seq, '-', 2)::bigint) <
-                (select (split_part(f.seq, '-', 1)::xid8, split_part(f.seq, '-', 2)::bigint) from floor f), false) as lost,
+                (select split_part(f.seq, '-', 1)::xid8, split_part(f.seq, '-', 2)::bigint from floor f), false) as lost,
        (select count(*) from (
            select from change h
            where (h.xid, h.id) > (split_part(c.seq, '-', 1)::xid8, split_part(c.seq, '-', 2)::bigint) limit %(most)s) rest
