@@ -14,6 +14,7 @@ import orjson
 import psutil
 import pytest
 from tests.local_steps import Bench, command_bench
+from tests.sftp_server import SftpServer
 
 from tidemill.executors.contract import Done, Failed, Progress, Skipped, Unavailable
 from tidemill.storage.files import FileStore
@@ -442,3 +443,35 @@ async def test_in_an_mmif_chain_the_document_that_it_writes_is_the_next_one(benc
     nothing = await bench.do(python("import shutil, sys; shutil.copy(*sys.argv[1:])", "{input}", "{output}"))
     assert isinstance(nothing, Failed)
     assert "it added no view" in nothing.reason
+
+
+async def test_a_file_that_lies_behind_a_server_is_fetched_and_held_against_its_record(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "a b.root").write_text("pulses")
+    sha256 = hashlib.sha256(b"pulses").hexdigest()
+    with SftpServer(tmp_path / "server", "asyncssh") as server:
+        home = tmp_path / "home"
+        (home / ".ssh").mkdir(parents=True)
+        (home / ".ssh" / "id_ed25519").write_bytes((server.folder / "user").read_bytes())
+        host = f"[127.0.0.1]:{server.port} {(server.folder / 'host.pub').read_text()}"
+        (home / ".ssh" / "known_hosts").write_text(host)
+        monkeypatch.setenv("HOME", str(home))
+        url = server.url(there) + "/a%20b.root"
+        moved = {"name": "a b.root", "url": url, "size": 6, "sha256": sha256}
+        bench.record(process=[{"name": "move", "output": {}, "files": [moved]}])
+        read = python(
+            "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])", "{file:*.root}", "{folder}", files=["*"]
+        )
+        outcome = await bench.do(read)
+        assert isinstance(outcome, Done), outcome
+        assert [(file.name, file.sha256) for file in outcome.files] == [("a b.root", sha256)]
+        (there / "a b.root").write_text("spoilt")
+        spoilt = await bench.do(read)
+        assert isinstance(spoilt, Failed)
+        assert spoilt.reason == f"{url} has other bytes than are on record."
+    gone = await bench.do(read)
+    assert isinstance(gone, Failed)
+    assert "connection refused" in gone.reason

@@ -177,7 +177,10 @@ class CommandExecutor:
                 if file.url not in paths:
                     folder = place / "files" / str(len(paths))
                     folder.mkdir(parents=True)
-                    paths[file.url] = str((await self._bench.files.fetch(file.url, folder)).absolute())
+                    path = await self._bench.files.fetch(file.url, folder)
+                    if file.sha256 and path.is_relative_to(folder):
+                        await asyncio.to_thread(_verified, path, file)
+                    paths[file.url] = str(path.absolute())
             found[wanted] = [paths[file.url] for file in chosen]
         return found
 
@@ -202,6 +205,13 @@ def chosen_files(document: Mapping[str, Any], wanted: Placeholder) -> list[ItemF
             "Write {file:PATTERN} for some of them, {files} for all."
         )
     return own
+
+
+def _verified(path: Path, file: ItemFile) -> None:
+    """Raise StorageError where a copy has other bytes than an earlier step has recorded. Blocking."""
+    with path.open("rb") as copy:
+        if hashlib.file_digest(copy, "sha256").hexdigest() != file.sha256:
+            raise StorageError(f"{file.url} has other bytes than are on record.")
 
 
 def _laid_out(work: Work, place: Path) -> dict[str, Any]:

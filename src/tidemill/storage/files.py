@@ -63,8 +63,12 @@ class FileStore:
             if not await asyncio.to_thread(path.is_file):
                 raise StorageError(f"There is no file {path}.")
             return path
+        if url.startswith("sftp://"):
+            from tidemill.executors.places.fetching import fetched
+
+            return await fetched(url, folder)
         base, _, name = url.rpartition("/")
-        target = folder / unquote(name)
+        target = folder / Path(unquote(name)).name
         part = target.with_name(target.name + ".part")
         try:
             found = await obstore.get_async(from_url(base), unquote(name))
