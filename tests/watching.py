@@ -30,7 +30,7 @@ class Watched(Mill):
                 await apps.register(
                     session, AppSettings(step, f"python:{step}", "python", "json", backoff=0), AppFacts("1")
                 )
-            await pipelines.define(session, name, [StepWish(step) for step in steps])
+            await pipelines.define(session, name, [StepWish(step, parameters={"name": step}) for step in steps])
 
     async def watch(
         self, name: str = "all", pipeline: str = "chain", condition: Mapping[str, Any] | None = None, **more: Any
@@ -87,13 +87,13 @@ class Watched(Mill):
         async with self.database.begin() as session:
             return [reason.told for reason in await watch_steering.why(session, item, watch)]
 
-    async def until_states(self, run: int, wanted: Mapping[str, int]) -> None:
+    async def until_states(self, run: int, wanted: Mapping[str, int], seconds: float = 30) -> None:
         """Wait until so many tasks of a run stand in these states."""
 
         async def there() -> bool:
             return await self.states(run) == wanted
 
-        await self.until(there)
+        await self.until(there, seconds)
 
     async def standing(self, run: int) -> dict[str, str]:
         """Each item of a run with its state, and its reason where it has one."""

@@ -128,10 +128,8 @@ class Watching:
         """These items enter the watch's run, behind the steps that another system has done."""
         steps = await runs.chain(session, watch["pipeline_version_id"])
         make = Entrance(self.documents, steps)
-        first = await fetch_one(session, "watch.next_position", {"batch": watch["batch_id"]})
-        assert first is not None
         records = await fetch(session, "workers.records", {"items": list(items)})
-        rows = [await make.entrant(row, first["position"] + n) for n, row in enumerate(records)]
+        rows = [await make.entrant(row, watch["position"] + n) for n, row in enumerate(records)]
         entrants = {"run": watch["run_id"], "batch": watch["batch_id"], "entrants": orjson.dumps(rows).decode()}
         for statement in ("watch.remember", "runs.enter", "watch.note_entered"):
             await fetch(session, statement, entrants)

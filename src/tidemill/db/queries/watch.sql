@@ -22,8 +22,9 @@ select r.id from run r
 where r.id = (select run_id from watch where name = %(name)s) and r.state = 'active' and not r.paused
 for no key update skip locked;
 
--- held: the watch of a run that was taken, as it is now.
-select w.run_id, w.name, w.condition::text as condition, w.seen, r.batch_id, r.pipeline_version_id
+-- held: the watch of a run that was taken, as it is now, and where the next item of its batch stands.
+select w.run_id, w.name, w.condition::text as condition, w.seen, r.batch_id, r.pipeline_version_id,
+       (select coalesce(max(position) + 1, 0) from batch_item b where b.batch_id = r.batch_id) as position
 from watch w join run r on r.id = w.run_id where w.run_id = %(run)s;
 
 -- changed: the items that changed since the snapshot :seen, up to :most of them and one: those that match and have not entered
@@ -78,9 +79,6 @@ order by t.id limit %(n)s;
 
 -- matching: which of some items match.
 select i.id from item i where i.id = any(%(items)s) and {matches};
-
--- next_position: where the next item of a batch stands.
-select coalesce(max(position) + 1, 0) as position from batch_item where batch_id = %(batch)s;
 
 -- remember: items that enter stand in the watch's batch.
 insert into batch_item (batch_id, position, item_id)
