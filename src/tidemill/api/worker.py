@@ -174,7 +174,7 @@ async def upload(
 ) -> Response:  # fmt: skip
     await desk.check_owner(Caller(by.id, by.apps, worker))
     one = Upload(by.id, kind, sha256, size, name)
-    here, receipt = await desk.uploads.add(one, offset, request.stream())
+    here, receipt = await desk.uploads.add(one, offset, bodies.pieces(request))
     return Json({"offset": here, "receipt": receipt})
 
 

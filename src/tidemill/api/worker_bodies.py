@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from tidemill.errors import InvalidInput
 from tidemill.runner.remote_protocol import LARGEST_BODY, MOST_TASKS
@@ -145,7 +146,7 @@ async def unpacked(request: Request) -> AsyncIterator[bytes]:
         raise InvalidInput(f"A body may come as it is or as gzip, not as {encoding[:40]!r}.")
     unpacker = zlib.decompressobj(wbits=31) if encoding else None
     total = 0
-    async for chunk in request.stream():
+    async for chunk in _coming(request):
         piece = chunk
         if unpacker is not None:
             if unpacker.eof:
@@ -160,3 +161,18 @@ async def unpacked(request: Request) -> AsyncIterator[bytes]:
         yield piece
     if unpacker is not None and not unpacker.eof:
         raise InvalidInput("The body was cut short.")
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """What comes of an upload, up to a cut: the rest comes another time."""
+    with suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            yield chunk
+
+
+async def _coming(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect as error:
+        raise InvalidInput("The body was cut short.") from error
