@@ -84,7 +84,9 @@ async def take(session: AsyncSession, wish: Wish, changes: Sequence[Change], sin
     await records.write(session, held.records.values())
     new = [name for name in documents if name not in known]
     await records.place(session, [(wish.project, name) for name in new] if wish.project else [])
-    await _write_past(session, documents, held)
+    only_past = await _write_past(session, documents, held)
+    counts.changed += only_past
+    counts.unchanged -= only_past
     if rows:
         await fetch(session, "imports.keep", {"name": wish.name, "rows": listed(rows)})
     counted = {"name": wish.name, "seq": seq, "records": counts.created + counts.changed + counts.deleted}
@@ -189,8 +191,11 @@ def _merge(wish: Wish, one: Taken, known: Row | None, record: Record) -> list[st
     return take_over(record, base, one.status, "", one.metadata)
 
 
-async def _write_past(session: AsyncSession, documents: Mapping[str, Taken], held: Held) -> None:
-    """Write the past steps of items where they are others than before; those who follow changes are told."""
+async def _write_past(session: AsyncSession, documents: Mapping[str, Taken], held: Held) -> int:
+    """Write the past steps of items where they are others than before; of how many items nothing else changed.
+
+    A change tells of these, too.
+    """
     current = {
         held.records[name].id: one for name, one in documents.items() if name in held.records and not one.deleted
     }
@@ -198,16 +203,18 @@ async def _write_past(session: AsyncSession, documents: Mapping[str, Taken], hel
     before = {row["item_id"]: row["steps"] for row in found}
     changed = {item: one for item, one in current.items() if not same(before.get(item, []), _steps(one))}
     if not changed:
-        return
-    items = {"items": written(list(changed))}
-    await fetch(session, "imports.forget_past", items)
+        return 0
+    await fetch(session, "imports.forget_past", {"items": written(list(changed))})
     rows = [
         written(step | {"item": item, "position": position, "finished_at": at.isoformat() if at else None})
         for item, one in changed.items()
         for position, (step, at) in enumerate(zip(_steps(one), [e.finished_at for e in one.process], strict=True))
     ]
     await fetch(session, "imports.write_past", {"rows": listed(rows)})
-    await fetch(session, "imports.tell", items)
+    told = {one.id for one in held.records.values() if one.edited or one.name in held.made}
+    only = [item for item in changed if item not in told]
+    await fetch(session, "imports.tell", {"items": written(only)})
+    return len(only)
 
 
 def _steps(one: Taken) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -78,7 +77,6 @@ async def _couchdb(
     from tidemill.catalogue.imports import Wish
 
     address = parse_address(url)
-    _hide(url, address.url)
     stopped = False
 
     async with door.opened() as site:
@@ -98,11 +96,6 @@ async def _couchdb(
         with door.stop_signals(signalled):
             counts = await work.run(follow=follow)
     return Exit.INTERRUPTED if stopped and not follow else Exit.OK, counts
-
-
-def _hide(url: str, shown: str) -> None:
-    """Keep the password out of whatever may print the command line of this process, such as the trace of a fault."""
-    sys.argv = [shown if word == url else word for word in sys.argv]
 
 
 def _tell(told: Told, *, follow: bool, json: bool) -> None:
