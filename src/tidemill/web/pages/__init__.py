@@ -9,9 +9,39 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from tidemill.web.pages import apps, attempts, batches, documents, home, items, pipelines, records, run_actions, runs
+from tidemill.web.pages import (
+    affected,
+    apps,
+    attempts,
+    batches,
+    compare,
+    documents,
+    failures,
+    home,
+    items,
+    operating,
+    pipelines,
+    records,
+    run_actions,
+    runs,
+)
 from tidemill.web.words import load_words
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(load_words)])
-for part in (home, runs, run_actions, items, records, attempts, documents, batches, apps, pipelines):
+for part in (
+    home,
+    runs,
+    operating,
+    failures,
+    affected,
+    compare,
+    run_actions,
+    items,
+    records,
+    attempts,
+    documents,
+    batches,
+    apps,
+    pipelines,
+):
     router.include_router(part.router)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.domain.states import TaskState
 from tidemill.errors import InvalidInput, NotFound
-from tidemill.runner import look, redo, runs
+from tidemill.runner import go_back, look, redo, runs
 from tidemill.runner.redo import Filter
 from tidemill.web.pages.forms import local, number, ticked, words
 from tidemill.web.rendering import redirect, render, site_of
@@ -68,7 +68,7 @@ async def retry(request: Request, run: int) -> RedirectResponse:
     """Failed tasks that match start again at the step where they failed."""
     chosen = _chosen(await request.form())
     async with site_of(request).database.begin() as session:
-        count = await redo.retry(session, run, await _which(session, run, chosen, "retry"))
+        count = await redo.retry(session, run, await _which(session, run, chosen, "retry"), first=chosen["first"])
     return redirect(chosen["back"] or f"/runs/{run}", f"{counted(count, 'task')} will be tried again.")
 
 
@@ -97,6 +97,17 @@ async def cancel(request: Request, run: int) -> RedirectResponse:
     return redirect(chosen["back"] or f"/runs/{run}", f"{counted(count, 'task')} cancelled.")
 
 
+@router.post("/runs/{run}/go-back")
+async def back(request: Request, run: int) -> RedirectResponse:
+    """The results from before a re-run stand again."""
+    chosen = _chosen(await request.form())
+    async with site_of(request).database.begin() as session:
+        which = await _which(session, run, chosen, "go-back")
+        count = await go_back.go_back(session, run, which, to=chosen["to"])
+    stands = f"{counted(count, 'task')} {'stands' if count == 1 else 'stand'}"
+    return redirect(chosen["back"] or f"/runs/{run}", f"{stands} as before the re-run. Go back again to undo it.")
+
+
 @router.post("/runs/{run}/priority")
 async def prioritise(request: Request, run: int) -> RedirectResponse:
     """Higher goes first."""
@@ -112,6 +123,7 @@ _HEADINGS = {
     "retry": ("Retry what failed", "Retry"),
     "rerun": ("Re-run from a step", "Re-run"),
     "cancel": ("Cancel", "Cancel them"),
+    "go-back": ("Go back to before the re-run", "Go back"),
     "priority": ("Priority", "Set"),
 }
 
@@ -124,13 +136,17 @@ def _chosen(values: Mapping[str, Any]) -> dict[str, Any]:
         "step": number(values, "step"),
         "search": words(values, "search"),
         "item": words(values, "item"),
+        "app": words(values, "app"),
+        "family": words(values, "family"),
+        "first": number(values, "first"),
+        "to": words(values, "to"),
         "back": local(words(values, "back")),
         "reuse": ticked(values, "reuse"),
     }
 
 
 def _part(chosen: Mapping[str, Any]) -> bool:
-    return any(chosen[name] is not None for name in ("state", "step", "search", "item"))
+    return any(chosen[name] is not None for name in ("state", "step", "search", "item", "app", "family"))
 
 
 async def _which(session: AsyncSession, run: int, chosen: Mapping[str, Any], verb: str) -> Filter:
@@ -143,6 +159,8 @@ async def _which(session: AsyncSession, run: int, chosen: Mapping[str, Any], ver
         states=states,
         step=None if verb == "rerun" else chosen["step"],
         items=[chosen["item"]] if chosen["item"] else None,
+        app=chosen["app"],
+        family=chosen["family"] if verb == "retry" else None,
     )
 
 
@@ -162,9 +180,9 @@ async def _touches(session: AsyncSession, run: look.RunOverview, verb: str, chos
         return []
     which = await _which(session, run.id, chosen, verb)
     if verb == "retry":
-        count = len(await redo.matching(session, run.id, which))
-        state = (which.states or [TaskState.FAILED])[0]
-        return [_touch(count, f"{state} task starts", f"{state} tasks start", "again at the step where it stopped")]
+        return await _retry_touches(session, run, which, chosen["first"])
+    if verb == "go-back":
+        return await _go_back_touches(session, run, which, chosen["to"])
     if verb == "cancel":
         return await _cancel_touches(session, run, which)
     preview = await redo.preview_rerun(session, run.id, chosen["step"], which)
@@ -173,6 +191,38 @@ async def _touches(session: AsyncSession, run: look.RunOverview, verb: str, chos
         _touch(preview.steps, "finished step is", "finished steps are", "superseded (kept, and marked so)"),
         _touch(preview.busy, "task is", "tasks are", "being worked on and left alone"),
         _touch(preview.not_reached, "task has", "tasks have", "not come to that step yet"),
+        *(
+            [_touch(preview.elsewhere, "task had", "tasks had", "that step done by another system")]
+            if preview.elsewhere
+            else []
+        ),
+    ]
+
+
+async def _retry_touches(session: AsyncSession, run: look.RunOverview, which: Filter, first: int | None) -> Touches:
+    try:
+        count = len(await redo.matching(session, run.id, which))
+    except NotFound:  # of that family nothing stands failed any more
+        count = 0
+    state = (which.states or [TaskState.FAILED])[0]
+    tried = min(count, first) if first else count
+    rest = [_touch(count - tried, "other like it stays", "others like it stay", f"{state} for now")] if first else []
+    return [_touch(tried, f"{state} task starts", f"{state} tasks start", "again at the step where it stopped"), *rest]
+
+
+async def _go_back_touches(session: AsyncSession, run: look.RunOverview, which: Filter, to: str | None) -> Touches:
+    preview = await go_back.preview(session, run.id, which, to=to)
+    states = ", ".join(f"{count:,} {state}" for state, count in preview.states.items())
+    left = [
+        _touch(preview.busy, "task is", "tasks are", "being worked on and left alone"),
+        _touch(preview.nothing, "task has", "tasks have", "nothing that was put aside then"),
+        _touch(preview.unfit, "task no longer fits", "tasks no longer fit", "what stands before: go back step by step"),
+    ]
+    return [
+        _touch(preview.tasks, "task stands", "tasks stand", f"as before the re-run{f' ({states})' if states else ''}"),
+        _touch(preview.back, "old result stands", "old results stand", "again"),
+        _touch(preview.aside, "new result is", "new results are", "put aside (kept, and marked superseded)"),
+        *(one for one in left if one[0]),
     ]
 
 
@@ -203,7 +253,13 @@ def _scope(run: look.RunOverview, verb: str, chosen: Mapping[str, Any]) -> str:
         parts.append(f"name contains “{chosen['search']}”")
     if chosen["state"] and verb != "retry":
         parts.append(chosen["state"])
-    if chosen["step"] is not None and verb in ("retry", "cancel") and 0 <= chosen["step"] < len(run.steps):
+    if chosen["family"] and verb == "retry":
+        parts.append(f"family {chosen['family']}")
+    if chosen["app"]:
+        parts.append(f"at the app {chosen['app']}")
+    if chosen["to"] and verb == "go-back":
+        parts.append(f"what was put aside at {chosen['to'].replace('T', ' ')} UTC")
+    if chosen["step"] is not None and verb in ("retry", "cancel", "go-back") and 0 <= chosen["step"] < len(run.steps):
         parts.append(f"at {run.steps[chosen['step']].name}")
     if not parts:
         return "" if verb == "priority" else "This is about the whole run: no filter is set."
