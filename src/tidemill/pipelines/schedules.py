@@ -48,8 +48,8 @@ def cron_fault(cron: str) -> str | None:
 
 
 def next_time(cron: str, zone: str, after: dt.datetime) -> dt.datetime:
-    """The first time after `after` that a cron expression means in its time zone."""
-    return next(CronSim(cron, after.astimezone(ZoneInfo(zone))))
+    """The first time after `after` that a cron expression means in its time zone; in UTC."""
+    return next(CronSim(cron, after.astimezone(ZoneInfo(zone)))).astimezone(dt.UTC)
 
 
 def check(wish: ScheduleWish) -> None:
