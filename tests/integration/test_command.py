@@ -232,10 +232,24 @@ async def test_side_inputs_are_found_by_the_record_and_noted_with_their_checksum
 
     bench.record(metadata={"year": 2014})
     missing = await bench.do(options)
-    assert isinstance(missing, Unavailable), "no item is to blame"
+    assert isinstance(missing, Failed), "other years' items go on"
+    assert missing.retry
     assert "pulse-2014.npz" in missing.reason
+    same_for_all = python(TELL, "{output}", inputs={"template": str(tmp_path / "gone.npz")})
+    assert isinstance(await bench.do(same_for_all), Unavailable), "no item is to blame"
     bench.record(metadata={"year": "../../etc"})
     assert isinstance(await bench.do(options), Failed)
+
+
+async def test_a_side_input_that_changes_meanwhile_fails_the_attempt(bench: Bench, tmp_path: Path) -> None:
+    template = tmp_path / "pulse.npz"
+    template.write_text("template")
+    bench.record()
+    writes = "import sys; open(sys.argv[1], 'a').write('more')"
+    outcome = await bench.do(python(writes, "{template}", inputs={"template": str(template)}))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "The side input template changed while the command was at work."
+    assert outcome.retry
 
 
 async def test_exit_codes_mean_what_the_site_says(bench: Bench) -> None:
@@ -261,6 +275,21 @@ async def test_a_program_that_is_not_there_is_not_the_items_fault(bench: Bench) 
     assert outcome == Unavailable("The command 'no-such-program' cannot be started: No such file or directory.")
     outcome = await bench.do({"command": ["true"], "folder": "/no/such/folder"})
     assert isinstance(outcome, Unavailable)
+
+
+async def test_too_many_arguments_are_the_items_own_trouble(bench: Bench) -> None:
+    bench.record()
+    outcome = await bench.do({"command": ["true", "{list}"]}, {"list": ["x" * 100_000] * 100})
+    assert isinstance(outcome, Failed)
+    assert "Argument list too long" in outcome.reason
+
+
+async def test_a_file_name_that_no_document_can_hold_fails_clearly(bench: Bench) -> None:
+    bench.record()
+    leaves = "import os, sys; open(os.fsencode(sys.argv[1]) + b'/\\xff.npz', 'w')"
+    outcome = await bench.do(python(leaves, "{folder}", files=["*"]))
+    assert isinstance(outcome, Failed)
+    assert "not UTF-8" in outcome.reason
 
 
 async def test_a_signal_is_named(bench: Bench) -> None:

@@ -129,7 +129,7 @@ async def failed(bench: Bench, options: Json, **app: Any) -> Failed:
 
 
 async def test_files_arrive_whole_and_are_on_record(bench: Bench, end: End, tmp_path: Path) -> None:
-    files = [made(tmp_path, "a b.root", 3000), made(tmp_path, "-c#ü.root", 0), made(tmp_path, "big.root", BIG)]
+    files = [made(tmp_path, "a b.root", 3000), made(tmp_path, "-c#ü?%41.root", 0), made(tmp_path, "big.root", BIG)]
     bench.record(files)
     outcome = await bench.do(to(end, key="{item}/{name}"))
     assert isinstance(outcome, Done), outcome

@@ -44,8 +44,13 @@ MOST_HELD_BACK = 16 * 1024 * 1024
 """Bytes of JSON on standard output; more is a log."""
 
 
+def processors() -> int:
+    """How many of this machine's processors we may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class SideInputMissing(Exception):
-    """A side input is not there: no item's fault."""
+    """A side input that is the same for all items is not there: no item's fault."""
 
 
 class CommandExecutor:
@@ -53,7 +58,7 @@ class CommandExecutor:
 
     def __init__(self, bench: Workbench, at_once: int | None = None) -> None:
         self._bench = bench
-        self._turns = asyncio.Semaphore(at_once or os.cpu_count() or 1)
+        self._turns = asyncio.Semaphore(at_once or processors())
         self._checksums: dict[tuple[str, int, int, int], str] = {}
 
     async def submit(self, work: Work, report: Report) -> Outcome | Submitted:
@@ -92,6 +97,7 @@ class CommandExecutor:
         async with asyncio.timeout(work.app.deadline):
             document = await asyncio.to_thread(_laid_out, work, place)
             inputs, paths = await self._side_inputs(options, document, place)
+            marks = {name: _mark(path) for name, path in paths.items()}
             files = await self._files(options, document, place)
         values = Values(
             input=str(place / "input.json"),
@@ -115,6 +121,9 @@ class CommandExecutor:
         listener = Listener(report, min(work.app.max_answer, MOST_HELD_BACK))
         ending = await run(order, listener)
         if ending.code == 0 and not ending.timed_out:
+            if changed := [one.name for one in inputs if _mark(paths[one.name]) != marks[one.name]]:
+                reason = f"The side input {quoted_list(changed)} changed while the command was at work."
+                return Failed(reason, listener.finish(used=False))
             return _with_inputs(await self._result(work, options, document, place, listener), inputs)
         log = listener.finish(used=False)
         outcome = verdict(work, options, order, ending, listener.last_line, log)
@@ -149,7 +158,8 @@ class CommandExecutor:
                 path = await self._bench.files.fetch(url, folder)
                 sha256 = await asyncio.to_thread(self._checksum, path)
             except (StorageError, OSError) as error:
-                raise SideInputMissing(f"The side input {name!r} cannot be read: {error}") from error
+                reason = f"The side input {name!r} cannot be read: {error}"
+                raise SideInputMissing(reason) if where == said else StorageError(reason) from error
             told.append(KeptFile(name, path.stat().st_size, sha256, url))
             paths[name] = str(path)
         return tuple(told), paths
@@ -205,6 +215,15 @@ def chosen_files(document: Mapping[str, Any], wanted: Placeholder) -> list[ItemF
             "Write {file:PATTERN} for some of them, {files} for all."
         )
     return own
+
+
+def _mark(path: str) -> tuple[int, int, int] | None:
+    """What differs when a file was written again."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _verified(path: Path, file: ItemFile) -> None:

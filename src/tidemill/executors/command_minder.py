@@ -56,7 +56,7 @@ class Minder:
         signal.signal(signal.SIGHUP, lambda *_: self.kill("orphaned"))
         if error := self.start():
             self.reap()
-            self.report({"not_started": error})
+            self.report(json.loads(error))
             return
         while not self.ended:
             self.turn()
@@ -93,7 +93,7 @@ class Minder:
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
             self.kill("stopped")
         self.reap()
-        if not self.ended and self.order["memory"] and memory_of(descendants()) > self.order["memory"]:
+        if not self.ended and self.order["memory"] and uses_more(descendants(), self.order["memory"]):
             self.kill("memory")
 
     def stop(self) -> None:
@@ -168,8 +168,9 @@ def _become(order: dict[str, Any], minder: int, writing: int) -> None:
         os.chdir(order["folder"])
         os.execvpe(order["arguments"][0], order["arguments"], order["environment"])  # noqa: S606
     except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as a second minder
-        words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        os.write(writing, words.encode("utf-8", "replace"))
+        code = error.errno if isinstance(error, OSError) else None
+        told = {"not_started": os.strerror(code) if code else str(error), "errno": code}
+        os.write(writing, json.dumps(told).encode())
     os._exit(127)
 
 
@@ -206,10 +207,14 @@ def _children(pid: int) -> list[int]:
     return children
 
 
-def memory_of(pids: list[int]) -> int:
-    """Bytes that these processes use together: pages that they share count once, where that makes a difference."""
-    resident = sum(_resident(pid) for pid in pids)
-    return resident if len(pids) < 2 else min(resident, sum(_proportional(pid) for pid in pids))
+def uses_more(pids: list[int], limit: int) -> bool:
+    """Whether these processes together use more than so many bytes; pages that they share count once.
+
+    That takes the kernel a while to say, so it is asked only where it could make a difference.
+    """
+    if sum(_resident(pid) for pid in pids) <= limit:
+        return False
+    return len(pids) == 1 or sum(_proportional(pid) for pid in pids) > limit
 
 
 def _resident(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,9 @@ def verdict(
 ) -> Outcome | None:
     """The outcome where the command did not end well, None where it did."""
     if ending.not_started:
-        return Unavailable(f"The command {order.arguments[0]!r} cannot be started: {ending.not_started}.")
+        reason = f"The command {order.arguments[0]!r} cannot be started: {ending.not_started}."
+        too_much = ending.errno in (errno.E2BIG, errno.ENAMETOOLONG)  # that is this item's, not the machine's
+        return Failed(reason, retry=False) if too_much else Unavailable(reason)
     if ending.timed_out:
         return Failed(
             f"The command did not finish within its deadline of {span(work.app.deadline)}.", log, timed_out=True
@@ -116,7 +119,17 @@ def kept_paths(folder: Path, patterns: Sequence[str]) -> list[tuple[Path, str]]:
         raise InvalidInput(
             f"The command left no file that fits {quoted_list(patterns)} in {{folder}}; there: {quoted_list(here)}."
         )
+    if odd := [str(path) for path in inside if not _is_utf8(str(path))]:
+        raise InvalidInput(f"The command left a file whose name is not UTF-8: {odd[0]!r}.")
     return [(path, path.relative_to(folder).as_posix()) for path in inside]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(value: Any) -> str:

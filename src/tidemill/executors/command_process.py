@@ -43,6 +43,8 @@ class Ending:
     code: int | None = None
     signal: int | None = None
     not_started: str = ""
+    errno: int | None = None
+    """The system's number for why it was not started."""
     killed_for: str = ""
     """`memory` or `stopped`, where it was killed."""
     processor: float = 0.0
@@ -128,6 +130,7 @@ def _ending(path: Path, timed_out: bool) -> Ending:
         code=told.get("exit"),
         signal=told.get("signal"),
         not_started=told.get("not_started", ""),
+        errno=told.get("errno"),
         killed_for=told["killed_for"],
         processor=told["processor"],
         timed_out=timed_out,

@@ -15,6 +15,7 @@ import obstore
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
+    InvalidPathError,
     NotFoundError,
     PermissionDeniedError,
     PreconditionError,
@@ -90,6 +91,8 @@ class ObjectPlace:
             raise _Missing(f"{self.told(key)} is not there.") from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise Unusable(f"{self.url} refuses us: {_words(error)}") from error
+        except InvalidPathError as error:
+            raise Trouble(f"{self.told(key)}: {_words(error)}") from error
         except (BaseError, OSError) as error:
             raise Unusable(f"{self.url} cannot be used: {_words(error)}") from error
 
