@@ -43,7 +43,7 @@ class FileStore:
                 sha256, size = await asyncio.to_thread(checksum, path)
                 await self._put(path, f"{sha256[:2]}/{sha256}/{name}", size)
         except (BaseError, OSError) as error:
-            raise StorageError(f"The file {name} could not be stored: {error}") from error
+            raise StorageError(f"The file {name} could not be stored: {_brief(error)}") from error
         return KeptFile(name, size, sha256, f"{self._url}/{quote(f'{sha256[:2]}/{sha256}/{name}')}")
 
     async def _put(self, path: Path, key: str, size: int) -> None:
@@ -71,7 +71,7 @@ class FileStore:
         target = folder / Path(unquote(name)).name
         part = target.with_name(target.name + ".part")
         try:
-            found = await obstore.get_async(from_url(base), unquote(name))
+            found = await obstore.get_async(_store_at(base), unquote(name))
             with part.open("wb") as file:
                 async for chunk in found.stream(min_chunk_size=_CHUNK):
                     await asyncio.to_thread(file.write, chunk)
@@ -79,7 +79,7 @@ class FileStore:
                 raise OSError("the answer was cut off")
         except (BaseError, OSError, ValueError) as error:
             part.unlink(missing_ok=True)
-            raise StorageError(f"{url} could not be read: {error}") from error
+            raise StorageError(f"{url} could not be read: {_brief(error)}") from error
         return part.replace(target)
 
     def local(self, url: str) -> Path | None:
@@ -105,7 +105,7 @@ class FileStore:
         try:
             return (await obstore.head_async(self._opened(), self._key(url)))["size"]
         except (BaseError, OSError) as error:
-            raise StorageError(f"{url} could not be read: {error}") from error
+            raise StorageError(f"{url} could not be read: {_brief(error)}") from error
 
     async def read(self, url: str) -> AsyncIterator[bytes]:
         """The bytes of a file of this store, piece by piece. Raises Conflict, StorageError."""
@@ -120,7 +120,7 @@ class FileStore:
                 async for chunk in found.stream(min_chunk_size=_CHUNK):
                     yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise StorageError(f"{url} could not be read: {error}") from error
+            raise StorageError(f"{url} could not be read: {_brief(error)}") from error
 
     def _key(self, url: str) -> str:
         """A file's key in this store: nothing else may be read through it, whatever a worker has reported."""
@@ -136,6 +136,15 @@ class FileStore:
         if self._store is None:
             self._store = from_url(self._url)
         return self._store
+
+
+def _store_at(url: str) -> ObjectStore:
+    return from_url(url, client_options={"allow_http": True}) if url.startswith("http://") else from_url(url)
+
+
+def _brief(error: Exception) -> str:
+    """What went wrong, without what the object store adds to it: whole answers, and its own innards."""
+    return str(error).partition("\n")[0].strip(" :-")
 
 
 def _local(url: str) -> Path | None:
