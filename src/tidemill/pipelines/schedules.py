@@ -49,7 +49,8 @@ def cron_fault(cron: str) -> str | None:
 
 def next_time(cron: str, zone: str, after: dt.datetime) -> dt.datetime:
     """The first time after `after` that a cron expression means in its time zone; in UTC."""
-    return next(CronSim(cron, after.astimezone(ZoneInfo(zone)))).astimezone(dt.UTC)
+    times = (time.astimezone(dt.UTC) for time in CronSim(cron, after.astimezone(ZoneInfo(zone))))
+    return next(time for time in times if time > after)  # in the hour that comes twice it may name the first one
 
 
 def check(wish: ScheduleWish) -> None:
