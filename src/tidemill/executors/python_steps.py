@@ -154,7 +154,7 @@ class Porter:
 
     def fetch(self, url: str) -> Path:
         if threading.get_ident() == self._thread:
-            raise OSError(f"{url} lies elsewhere: in an async step, get it by `await file.fetch()`.")
+            raise OSError(f"{url} is not on this machine; in an async step, get it by `await file.fetch()`.")
         return asyncio.run_coroutine_threadsafe(self.fetching(url), self._loop).result()
 
     async def fetching(self, url: str) -> Path:
