@@ -43,6 +43,8 @@ def show(name: Name, json: AsJson = False) -> None:
     parameters = metadata.get("parameters") or []
     for key in ("name", "version", "identifier", "kind", "protocol", "url", "seen_at"):
         tell(f"{key.replace('_', ' '):<12} {row[key] if row[key] is not None else ''}")
+    for key, value in row["options"].items():
+        tell(f"{key.replace('_', ' '):<12} {_value(value)}")
     tell(f"{'health':<12} {health(row)}")
     tell(f"{'limits':<12} {row['concurrency'] or 'any number'} at once, deadline {row['deadline']:g} s, "
          f"answers up to {row['max_answer']:,} bytes, at most {row['tries']} tries")  # fmt: skip
@@ -119,10 +121,14 @@ def resume(name: Name) -> None:
 
 def health(row: dict[str, Any]) -> str:
     """Whether an app is up, in words."""
+    from tidemill.domain import quiet_hours
+
     if row["paused"]:
         return "‖ paused"
     if row["circuit_open_until"] is not None:
         return f"✕ down: {row['circuit_reason'] or 'no answer'}"
+    if quiet := quiet_hours.until(row["quiet"], row["now"]):
+        return f"‖ quiet until {quiet_hours.told(quiet, row['now'])}"
     return "● up"
 
 
