@@ -25,13 +25,15 @@ select 'ccage' || n, n, 'ccage' || n || ' 1 1', 16, '{python}', now() - interval
 
 RUN = """
 with made as (
-    insert into app (name, kind, url, protocol) select %(name)s || '-' || step, 'python', 'python:' || %(name)s || '_' || step,
-        'json' from unnest(%(steps)s::text[]) step returning id)
+    insert into app (name, kind, url, protocol)
+    select %(name)s || '-' || step, 'python', 'python:' || %(name)s || '_' || step, 'json'
+    from unnest(%(steps)s::text[]) step returning id)
 insert into app_version (app_id, version, digest) select id, '1.0', '0' from made;
 update app set version_id = v.id from app_version v where v.app_id = app.id and app.version_id is null;
 insert into pipeline (name) values (%(name)s);
 insert into pipeline_version (pipeline_id, number) select id, 1 from pipeline where name = %(name)s;
-update pipeline set version_id = v.id from pipeline_version v where v.pipeline_id = pipeline.id and pipeline.version_id is null;
+update pipeline set version_id = v.id from pipeline_version v
+where v.pipeline_id = pipeline.id and pipeline.version_id is null;
 insert into step (pipeline_version_id, position, name, app_id)
 select p.version_id, nth - 1, step, a.id from pipeline p, unnest(%(steps)s::text[]) with ordinality s(step, nth)
 join app a on a.name = %(name)s || '-' || step where p.name = %(name)s;
@@ -42,8 +44,10 @@ where b.name = %(name)s and p.name = %(name)s returning id;
 """
 
 WATCH = """
+with watched as (update run set watch = %(name)s where id = %(run)s returning id)
 insert into watch (run_id, name, condition, seen, swept_at)
-values (%(run)s, %(name)s, '{"status": ["good"], "has": ["conditions"]}', pg_current_snapshot()::text, now())
+select id, %(name)s::text, jsonb_build_object('prefix', %(name)s::text, 'require', '["conditions"]'::jsonb),
+       pg_current_snapshot()::text, now() from watched
 """
 
 # What is filled in has the shape that the product would have given it; only the triggers, which would note it all once
@@ -56,8 +60,9 @@ select n, %(name)s || lpad((n / 1000)::text, 5, '0') || '_' || lpad((n %% 1000):
        jsonb_build_object(
            'run', n / 1000, 'md5sum', md5(n::text), 'datecreated', now() - interval '5 years' + n * interval '150 s',
            'original_file', '/data/' || n || '.root', 'type', (array['physics', 'calibration', 'noise'])[1 + n %% 3],
-           'conditions', jsonb_build_object('temperature', 15 + n %% 400 / 100.0,
-                                            'volts', jsonb_build_object('detector_a', jsonb_build_array(n %% 8, 2, 4, -2))),
+           'conditions', jsonb_build_object(
+               'temperature', 15 + n %% 400 / 100.0,
+               'volts', jsonb_build_object('detector_a', jsonb_build_array(n %% 8, 2, 4, -2))),
            'comment', repeat('taken by the night shift; ', 24)),
        now() - interval '5 years' + n * interval '150 s', now() - interval '5 years' + n * interval '150 s'
 from generate_series(%(first)s::bigint, %(last)s) n;
@@ -66,7 +71,8 @@ insert into file (id, source_id, key, size, modified_at)
 select n, 1, n || '.root', 200000000 + n, now() from generate_series(%(first)s::bigint, %(last)s) n;
 insert into item_file select n, n from generate_series(%(first)s::bigint, %(last)s) n;
 insert into batch_item (batch_id, position, item_id)
-select (select batch_id from run where id = %(run)s), n - %(origin)s, n from generate_series(%(first)s::bigint, %(last)s) n;
+select (select batch_id from run where id = %(run)s), n - %(origin)s, n
+from generate_series(%(first)s::bigint, %(last)s) n;
 insert into task (run_id, position, item_id, step, state, fence, document, revision, reason, finished_at)
 select %(run)s, n - %(origin)s, n, %(steps)s - 1, case when n %% 200 = 7 then 'failed' else 'done' end, %(steps)s,
        sha256(convert_to(n || '/' || %(steps)s - (n %% 200 = 7)::int, 'UTF8')), 1,
@@ -76,8 +82,8 @@ from generate_series(%(first)s::bigint, %(last)s) n;
 insert into document (sha256, size, body)
 select sha256(convert_to(n || '/' || step, 'UTF8')), 120, '{"item": "' || n || '", "step": ' || step || '}'
 from generate_series(%(first)s::bigint, %(last)s) n, generate_series(0, %(steps)s) step;
-insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, finished_at, input,
-                     output, error, log, files, inputs)
+insert into attempt (task_id, fence, step, app_version_id, parameters, outcome, worker_id, started_at, finished_at,
+                     input, output, error, log, files, inputs)
 select t.id, nth + 1, nth, v.id, '{}', case when lost then 'failed' else 'done' end, 1 + n %% 40,
        at + nth * interval '1 min', at + (nth + 1) * interval '1 min',
        sha256(convert_to(n || '/' || nth, 'UTF8')),
@@ -96,7 +102,8 @@ join run r on r.id = %(run)s
 join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = nth
 join app a on a.id = s.app_id join app_version v on v.id = a.version_id;
 insert into change (kind, item_id, state, at)
-select 'item', n, 'good', now() - interval '5 years' + n * interval '150 s' from generate_series(%(first)s::bigint, %(last)s) n;
+select 'item', n, 'good', now() - interval '5 years' + n * interval '150 s'
+from generate_series(%(first)s::bigint, %(last)s) n;
 insert into change (kind, run_id, task_id, item_id, position, step, state, at)
 select 'task', %(run)s, t.id, n, t.position, least(%(steps)s - 1, nth + half),
        case when half = 0 then 'running' when nth + 1 < %(steps)s then 'waiting' else t.state end,
@@ -127,7 +134,7 @@ def with_failures(done: int) -> int:
 
 
 def run(connection: psycopg.Connection[tuple[object, ...]], name: str, items: int, *, watching: bool) -> int:
-    """A run `name` of so many new items, all of their steps done; of each 200 one has failed at the last step. Its id."""
+    """A run `name` of so many new items, all steps done; of each 200 one has failed at the last step. Its id."""
     fixed = {"name": name, "steps": list(STEPS)}
     for statement in _each(RUN):
         cursor = connection.execute(statement, fixed)

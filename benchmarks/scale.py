@@ -27,7 +27,7 @@ import httpx2
 import psycopg
 import uvloop
 from latency import one
-from pages import Web, web
+from pages import web
 from scratch import durability, must_be_durable, server, with_database
 from workload import catalogue, define, finished, percentile, resume, spread, start, workers
 
@@ -48,7 +48,6 @@ class Place:
     name: str
     url: str
     database: Database
-    web: Web | None = None
     client: httpx2.AsyncClient | None = None
     runs: dict[str, int] = field(default_factory=dict)
     seq: str = ""
@@ -74,8 +73,8 @@ def made(admin: str, name: str, items: int) -> str:
 
 
 @asynccontextmanager
-async def place(admin: str, name: str, items: int) -> AsyncIterator[Place]:
-    """A database with its pages served by a process of its own."""
+async def place(admin: str, name: str, items: int, *, pages: bool = True) -> AsyncIterator[Place]:
+    """A database, filled, with its pages served by a process of its own."""
     url = await asyncio.to_thread(made, admin, name, items)
 
     async def address() -> str:
@@ -87,18 +86,17 @@ async def place(admin: str, name: str, items: int) -> AsyncIterator[Place]:
     if "all" not in found.runs:
         await catalogue(found.database, ENGINE_ITEMS)
     await define(found.database, ENGINE_STEPS, time.time_ns())
-    try:
-        async with web(url) as pages, httpx2.AsyncClient(
-            base_url=f"http://{pages.host}", headers=pages.headers, timeout=120
-        ) as client:
-            found.web, found.client = pages, client
-            yield found
-    finally:
-        await found.database.close()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(found.database.close)
+        if pages:
+            served = await stack.enter_async_context(web(url))
+            client = httpx2.AsyncClient(base_url=f"http://{served.host}", headers=served.headers, timeout=120)
+            found.client = await stack.enter_async_context(client)
+        yield found
 
 
 def requests(here: Place) -> dict[str, str]:
-    """What is asked for, by name. What there is in the full database alone stands for the small run's in the empty one."""
+    """What is asked for, by name. In the empty database the small run stands for the watching one."""
     small = here.runs["small"]
     large = here.runs.get("physics", small)
     item = "physics00500_123" if "physics" in here.runs else "small00005_123"
@@ -159,14 +157,16 @@ async def pages_and_feed(empty: Place, full: Place, rounds: int, most: float) ->
                     failed = found
                 elif turn:  # the first is for the caches
                     took[here.name].append(found)
-            if failed or turn > 2 and time.perf_counter() - began > most:
+            if failed or (turn > 2 and time.perf_counter() - began > most):
                 break
         rows.append({"name": name, "failed": failed} if failed else row(name, "ms", took[empty.name], took[full.name]))
         show(rows[-1])
     return rows
 
 
-def row(name: str, unit: str, empty: Sequence[float], full: Sequence[float], *, more_is_better: bool = False) -> dict[str, Any]:
+def row(
+    name: str, unit: str, empty: Sequence[float], full: Sequence[float], *, more_is_better: bool = False
+) -> dict[str, Any]:
     """One line: both spreads, and how many times as much the full one costs."""
     ratio = statistics.median(full) / statistics.median(empty)
     found = {"name": name, "unit": unit, "empty": spread(empty, 2), "full": spread(full, 2)}
@@ -177,7 +177,9 @@ def show(found: dict[str, Any]) -> None:
     if found.get("failed"):
         said = f"answered {found['failed']}"
     else:
-        said = f"{found['empty']['median']:10,.2f} {found['full']['median']:10,.2f} {found['unit']:8} × {found['ratio']}"
+        said = (
+            f"{found['empty']['median']:10,.2f} {found['full']['median']:10,.2f} {found['unit']:8} × {found['ratio']}"
+        )
     print(f"{found['name']:44} {said}", file=sys.stderr, flush=True)
 
 

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -152,10 +152,10 @@ async def finished(url: str, run: int, limit: float = 600.0) -> None:
 class WorkerProcess:
     """A real worker, as `tidemill worker` runs it, in a process of its own."""
 
-    def __init__(self, url: str, slots: int = SLOTS) -> None:
+    def __init__(self, url: str, slots: int = SLOTS, house: bool = False) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(url, slots, theirs), daemon=True)
+        self._process = context.Process(target=_work, args=(url, slots, house, theirs), daemon=True)
         self._process.start()
 
     @property
@@ -182,12 +182,17 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def workers(url: str, count: int, slots: int = SLOTS) -> AsyncIterator[list[WorkerProcess]]:
-    """So many workers, listening for work. They must be stopped within; what is left at the end is ended."""
-    made = [WorkerProcess(url, slots) for _ in range(count)]
+async def workers(
+    url: str, count: int, slots: int = SLOTS, *, house: bool = False
+) -> AsyncIterator[list[WorkerProcess]]:
+    """So many workers, listening for work. They must be stopped within; what is left at the end is ended.
+
+    With `house` they also keep house, as `tidemill worker` does: items enter watching runs.
+    """
+    made = [WorkerProcess(url, slots, house) for _ in range(count)]
     try:
         async with asyncio.timeout(60), await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            while await _listening(connection) < count:
+            while await _listening(connection) < count * (2 if house else 1):
                 if gone := [worker.pid for worker in made if not worker.alive]:
                     raise RuntimeError(f"worker {gone[0]} ended before it had work: see above")
                 await asyncio.sleep(0.05)
@@ -207,16 +212,17 @@ async def _listening(connection: psycopg.AsyncConnection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
-def _work(url: str, slots: int, pipe: Connection) -> None:
+def _work(url: str, slots: int, house: bool, pipe: Connection) -> None:
     async def main() -> None:
         with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
             settings = Settings(site=Path(folder), database_url=url)
             async with open_site(settings, migrate=False) as site:
                 worker = site.worker(STEPS, slots)
                 job = asyncio.create_task(worker.run())
-                await asyncio.to_thread(pipe.recv)
-                worker.stop()
-                await job
+                async with site.keeping_house() if house else nullcontext():
+                    await asyncio.to_thread(pipe.recv)
+                    worker.stop()
+                    await job
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
