@@ -253,6 +253,7 @@ from tidemill import step
 def f(item, task):
     with open({str(folder / "log")!r}, "a") as log:
         log.write(f"{{item.name}}\\t{{task.parameters['name']}}\\t{{os.getpid()}}\\n")
+    assert abs(time.time() - time.clock_gettime(time.CLOCK_REALTIME)) > 500, "the clock is right"
     time.sleep(float(os.environ.get("STEP_SECONDS", "0.02")))
     task.output("out.txt").write_text(item.name * 1000)
     return {{"length": len(item.name), "padding": "x" * 5000}}
@@ -267,17 +268,22 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def start_far(program: Program, url: str, token: str, steps: Path, spool: Path, **environment: str) -> Started:
-    far = Program(
-        program.site.parent / "nowhere", None, {"TIDEMILL_TOKEN": token, "TIDEMILL_POLL": "0.1", **environment}
-    )
+def wrong_clock(folder: Path) -> Path:
+    """A folder for PYTHONPATH that puts a program's clock ten minutes back."""
+    folder.joinpath("sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() - 600\n")
+    return folder
+
+
+def start_far(program: Program, url: str, token: str, steps: Path, spool: Path) -> Started:
+    settings = {"TIDEMILL_TOKEN": token, "TIDEMILL_POLL": "0.1", "PYTHONPATH": str(wrong_clock(steps.parent))}
+    far = Program(program.site.parent / "nowhere", None, settings)
     return far.start("worker", "--url", url, "--steps", steps, "--spool", spool, "--slots", "4", "--lease", "3s")
 
 
 async def test_the_site_and_its_far_worker_killed_in_turns_lose_nothing(
     database: Database, database_url: str, tmp_path: Path
 ) -> None:
-    """The real program on both sides: `tidemill up --no-worker`, and a worker that has a URL and a token."""
+    """The real program on both sides: `tidemill up --no-worker`, and a worker with a wrong clock, a URL and a token."""
     settings = {"TIDEMILL_INLINE_LIMIT": "4096", "TIDEMILL_PORT": str(free_port())}
     program = Program(tmp_path / "site", database_url, settings)
     mill = Mill(database, DocumentStore((tmp_path / "site" / "documents").as_uri(), 4096))
@@ -309,6 +315,13 @@ async def test_the_site_and_its_far_worker_killed_in_turns_lose_nothing(
     twice = {step: times for step, times in executed(tmp_path / "log").items() if times > 1 + interrupted[step]}
     assert not twice, "done again though its result lay in the spool"
     assert all(len(a["files"]) == 1 for a in attempts if a["outcome"] == "done")
+    async with database.begin() as session:
+        span = text(
+            "select extract(epoch from max(finished_at) - min(started_at)), max(finished_at) <= now() from attempt"
+        )
+        seconds, past = (await session.execute(span)).one()
+    assert float(seconds) < 300
+    assert past
 
 
 def test_a_worker_with_a_wrong_token_or_site_says_so(tmp_path: Path) -> None:

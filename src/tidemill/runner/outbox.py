@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ import structlog
 
 from tidemill.db.database import Row
 from tidemill.errors import AccessRefused, DatabaseRefused, NotFound, SiteUnavailable, StorageError
+from tidemill.runner.handing import first_set
 from tidemill.runner.processes import Process
 from tidemill.runner.remote_client import SiteClient
 from tidemill.runner.results import Result, refused
@@ -128,7 +129,12 @@ class Outbox:
 
         What the site had already comes back as moved, `known`; what it refuses for good is set aside, and `refused`.
         """
-        answer = await self._exchange(worker, results, said)
+        try:
+            answer = await self._exchange(worker, results, said)
+        except DatabaseRefused as error:
+            if len(results) == 1:  # what becomes of it now is a failure: the result itself is kept for a person
+                await self._set_aside(worker, results, {result_key(results[0]): error.message})
+            raise
         reply = Reply(answer["moved"] + _rows(answer["known"], "known"), answer["claimed"])
         if answer["refused"]:
             lacking = {(one["task"], one["fence"]) for one in answer["refused"] if one["missing"]}
@@ -153,9 +159,9 @@ class Outbox:
             log.info("handing in what an earlier worker left", worker=worker, results=len(results))
             try:
                 while results:
-                    some = next(_sets(results))
-                    await self._recover_some(worker, some, said)
-                    del results[: len(some)]
+                    some = first_set(results, LARGEST_SET)
+                    await self._recover_some(worker, results[:some], said)
+                    del results[:some]
             except AccessRefused as error:
                 log.error("results stay in the spool", worker=worker, why=error.message, hint=error.hint)
             del self._left[0]
@@ -264,17 +270,3 @@ class Outbox:
 
 def _rows(keys: Sequence[Row], state: str) -> list[Row]:
     return [{"id": one["task"], "fence": one["fence"], "state": state} for one in keys]
-
-
-def _sets(results: list[Result]) -> Iterator[list[Result]]:
-    """In sets that one request holds."""
-    some: list[Result] = []
-    size = 0
-    for result in results:
-        if some and (size + result.size > LARGEST_SET or len(some) == MOST_IN_A_SET):
-            yield some
-            some, size = [], 0
-        some.append(result)
-        size += result.size
-    if some:
-        yield some

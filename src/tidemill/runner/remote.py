@@ -94,6 +94,8 @@ class RemoteExchange:
             raise WrongProtocol("The site's answer is not understood.", hint="Bring the worker up to date.") from error
         self._link.terms = terms
         self._link.outbox.worker = self.worker
+        if unknown := answer.get("unknown"):
+            log.warning("no app of the site, or none that this token is for, has these functions", functions=unknown)
         if terms.lease < self._said["lease"]:
             log.warning("the site grants a shorter lease than asked for", seconds=terms.lease)
         return self.worker

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from tidemill.db.database import Database, Row, fetch_one
+from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.errors import AccessRefused, NotFound
 from tidemill.runner.entering import location
 from tidemill.runner.exchange import Abilities, Exchange
@@ -91,16 +91,21 @@ class Desk:
             self._idle.clear()
 
     async def register(self, caller: Caller, hostname: str, pid: int, slots: int) -> Row:
-        """Make a worker known: its id, and the site's terms: the lease it gets, and where documents and files go."""
+        """Make a worker known: its id, and the site's terms: the lease it gets, where documents and files go, and which
+        of its functions are `unknown`, so that it will never be given anything for them."""
         params = {"hostname": hostname, "pid": pid, "slots": slots, "kinds": list(caller.kinds), "token": caller.token}
         async with self._database.begin() as session:
             row = await fetch_one(session, "remote.register", params)
+            names = None if caller.apps is None else list(caller.apps)
+            known = {"functions": list(caller.functions), "names": names}
+            unknown = [one["url"] for one in await fetch(session, "remote.unknown_functions", known)]
         assert row is not None
         return {
             "worker": row["id"],
             "lease": self.lease(caller.lease),
             "inline_limit": self._documents.inline_limit,
             "files_url": self.uploads.files_url,
+            "unknown": unknown,
         }
 
     def lease(self, asked: float) -> float:

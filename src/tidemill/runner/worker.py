@@ -12,14 +12,15 @@ from typing import Any
 import structlog
 
 from tidemill.db.database import Row
-from tidemill.errors import AccessRefused, DatabaseRefused, DatabaseUnavailable
+from tidemill.errors import AccessRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
 from tidemill.executors.workbench import Workbench
 from tidemill.runner.attempts import Attempts, Held, rounded
 from tidemill.runner.exchange import Abilities
+from tidemill.runner.handing import Handing, Patience, first_set
 from tidemill.runner.link import Link
 from tidemill.runner.processes import Process
-from tidemill.runner.results import LOG_LIMIT, Result, broken, refused
+from tidemill.runner.results import LOG_LIMIT, Result, broken
 from tidemill.runner.specs import SpecCache
 from tidemill.storage.documents import Documents
 
@@ -27,8 +28,6 @@ log = structlog.get_logger()
 
 Key = tuple[int, int]
 """A task and the fence of a claim: one attempt."""
-
-MOST_RESULTS = 1000
 
 TELL_EVERY = 1.0
 """Seconds between tellings of progress and logs."""
@@ -74,13 +73,14 @@ class Worker:
         self._attempts = Attempts(executors, documents, self._specs, self._note_submitted, bench)
         self._held: dict[Key, Held] = {}
         self._finished: list[Result] = []
-        self._wake, self._stop_asked = asyncio.Event(), asyncio.Event()
+        self._wake = asyncio.Event()
         self._look = True
         self._stopping = False
         self._abandoned = False
         self._unsure = False
         self._refused: AccessRefused | None = None
-        self._failures = 0
+        self._patience = Patience(link, self._pace.poll)
+        self._handing = Handing(self._exchange)
         self.steps_finished = 0
 
     @property
@@ -91,13 +91,13 @@ class Worker:
         """Claim nothing more; `run` returns when the work in hand is finished and handed in."""
         self._stopping = True
         self._wake.set()
-        self._stop_asked.set()
+        self._patience.stop.set()
 
     def abandon(self) -> None:
         """Give back what is in hand and stop at once."""
         self._stopping = self._abandoned = True
         self._wake.set()
-        self._stop_asked.set()
+        self._patience.stop.set()
 
     async def run(self) -> None:
         """Reconcile, then work until stopped. A site out of reach is waited for; work in hand goes on meanwhile.
@@ -159,32 +159,18 @@ class Worker:
         except DatabaseUnavailable as error:
             self._finished[:0] = results
             self._look = self._unsure = True
-            await self._wait_for_site(error)
+            await self._patience.bear(error)
             return
         except AccessRefused as error:
             self._finished[:0] = results
             self._refuse(error)
             return
-        if self._failures:
-            log.info("the site is in reach again")
-            self._failures = 0
+        self._patience.reached()
         if claimed or results:
             self._look = True
         for task in claimed:
             self._start(task)
         await asyncio.sleep(0)
-
-    async def _wait_for_site(self, error: DatabaseUnavailable) -> None:
-        if not self._failures:
-            log.warning("the site is out of reach; work in hand goes on", error=error.message)
-        pause = self._link.pause(self._failures)
-        self._failures += 1
-        if pause <= 1.0 or self._stopping:
-            await asyncio.sleep(min(pause, self._pace.poll))
-            return
-        stop = asyncio.create_task(self._stop_asked.wait())
-        await asyncio.wait([stop], timeout=pause)
-        stop.cancel()
 
     async def _recover(self) -> None:
         """Before anything is claimed, hand in what an earlier process could not."""
@@ -193,7 +179,7 @@ class Worker:
                 await self._link.recover()
                 return
             except DatabaseUnavailable as error:
-                await self._wait_for_site(error)
+                await self._patience.bear(error)
             except AccessRefused as error:
                 self._refuse(error)
 
@@ -204,12 +190,7 @@ class Worker:
             self._look = True
 
     def _take_results(self) -> list[Result]:
-        size = count = 0
-        for result in self._finished[:MOST_RESULTS]:
-            if count and size + result.size > self._link.largest_exchange:
-                break
-            size += result.size
-            count += 1
+        count = first_set(self._finished, self._link.largest_exchange)
         results, self._finished = self._finished[:count], self._finished[count:]
         return results
 
@@ -218,37 +199,13 @@ class Worker:
             known = [{"task": task, "fence": fence} for task, fence in self._held]
             await self._exchange.ask("tasks.disown", tasks=known, notify=True)
             self._unsure = False
-        documents = [document for result in results for document in result.documents]
-        try:
-            moved, claimed = await self._exchange.finish_and_claim([r.row for r in results], documents, room)
-        except DatabaseRefused as error:
-            return await self._hand_in_singly(results, room, error)
+        moved, claimed = await self._handing.hand_in(results, room)
         self._after(results, moved)
         if claimed:
             await self._specs.prepare(claimed)
         if any(row["state"] in ("done", "failed") for row in moved):
             await self._exchange.close_runs()
         return claimed
-
-    async def _hand_in_singly(self, results: list[Result], room: int, error: DatabaseRefused) -> list[Row]:
-        """One result of the set breaks a rule of the tables: find it, and let it fail alone."""
-        if not results:
-            raise error
-        if len(results) == 1:
-            log.error("result refused", task=results[0].row["task"], error=error.message)
-            return await self._hand_in_refused(refused(results[0], error.message))
-        for result in results:
-            await self._hand_in([result], 0)
-        return []
-
-    async def _hand_in_refused(self, result: Result) -> list[Row]:
-        try:
-            moved, _ = await self._exchange.finish_and_claim([result.row], [], 0)
-        except DatabaseRefused as error:  # not even that: its lease runs out, and that is recorded
-            log.error("result dropped", task=result.row["task"], error=error.message)
-            moved = []
-        self._after([result], moved)
-        return []
 
     def _after(self, results: list[Result], moved: list[Row]) -> None:
         for result in results:
@@ -307,7 +264,7 @@ class Worker:
                 self._side.worker = worker
                 return
             except DatabaseUnavailable as error:
-                await self._wait_for_site(error)
+                await self._patience.bear(error)
 
     async def _listen(self) -> None:
         """Wake at NOTIFY. A hint only: the poll beneath finds all that a lost connection missed."""

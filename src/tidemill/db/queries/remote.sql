@@ -4,6 +4,13 @@
 insert into worker (hostname, pid, process, slots, kinds, token_id)
 values (%(hostname)s, %(pid)s, '', %(slots)s, %(kinds)s, %(token)s) returning id;
 
+-- unknown_functions: which of a worker's functions are no app's that it may work for.
+select url from unnest(%(functions)s::text[]) as f(url)
+where not exists (
+    select from app a where a.kind = 'python' and a.url = f.url
+      and (%(names)s::text[] is null or a.name = any(%(names)s)))
+order by 1;
+
 -- owned: whether this worker is one of this token's.
 select id from worker where id = %(worker)s and token_id = %(token)s;
 
