@@ -115,6 +115,11 @@ async def test_of_an_item_only_the_newest_run_counts_unless_every_run_is_asked_f
     await new_version(mill, "c", "2")
     assert (await find(mill, ByApp("c")))[1] == [("item-0", again, "copy"), ("item-1", again, "copy")]
     assert len((await find(mill, ByApp("c"), every_run=True))[1]) == 4
+    third = await mill.again(run, reuse=False, paused=True)
+    assert (await find(mill, ByApp("c")))[1][0] == ("item-0", again, "copy"), (
+        "a newer run that has not done it changes nothing"
+    )
+    assert await mill.states(third) == {"waiting": 2}
 
 
 async def test_a_side_input_is_found_by_its_checksum(mill: Mill) -> None:

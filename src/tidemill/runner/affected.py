@@ -97,7 +97,7 @@ def asked(
 
 
 async def find(session: AsyncSession, asked: Asked, *, every_run: bool = False) -> Affected:
-    """The results asked for: of each item those in the newest run of a pipeline, or in every run.
+    """The results asked for: of each item where no newer run of the pipeline has the step behind it, or in every run.
 
     Raises NotFound (no such app, no such version, no such input), InvalidInput.
     """

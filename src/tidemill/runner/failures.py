@@ -91,8 +91,8 @@ def _grouped(rows: Iterable[Row]) -> list[Family]:
     found: dict[str, Family] = {}
     counts: dict[str, dict[str, Counter[Any]]] = {}
     for row in rows:
-        key, tasks = failures.family(row["reason"]), int(row["tasks"])
-        one = found.setdefault(key, Family(key, failures.normalised(row["reason"])))
+        key, tasks = failures.family(row["shape"]), int(row["tasks"])
+        one = found.setdefault(key, Family(key, failures.normalised(row["shape"])))
         one.tasks += tasks
         one.first_at = min(one.first_at or row["first_at"], row["first_at"])
         if one.last_at is None or row["last_at"] > one.last_at:

@@ -87,7 +87,12 @@ def _moves(row: Row) -> bool:
 def _standing(row: Row) -> dict[str, Any]:
     """How a task stands when its old results stand again."""
     if row["position"] >= row["steps"]:
-        return {"state": TaskState.DONE, "step": row["steps"] - 1, "reason": None, "finished_at": row["finished_at"]}
+        return {
+            "state": str(TaskState.DONE),
+            "step": row["steps"] - 1,
+            "reason": None,
+            "finished_at": row["finished_at"],
+        }
     if row["stopped"] == "failed":
-        return {"state": TaskState.FAILED, "step": row["position"], "reason": row["error"], "finished_at": None}
-    return {"state": TaskState.CANCELLED, "step": row["position"], "reason": UNFINISHED, "finished_at": None}
+        return {"state": str(TaskState.FAILED), "step": row["position"], "reason": row["error"], "finished_at": None}
+    return {"state": str(TaskState.CANCELLED), "step": row["position"], "reason": UNFINISHED, "finished_at": None}

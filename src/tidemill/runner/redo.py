@@ -16,7 +16,7 @@ from tidemill.errors import Conflict, InvalidInput, NotFound, UnknownIds
 from tidemill.runner import runs
 
 MANY = 2000
-"""From so many different reasons on they are compared beside the event loop."""
+"""From so many different messages on they are compared beside the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ async def matching(session: AsyncSession, run: int, which: Filter) -> list[int]:
         "steps": await _steps(session, run, which),
         "items": list(which.items) if which.items is not None else None,
         "reason": which.reason,
-        "reasons": await _reasons(session, run, which.family) if which.family is not None else None,
+        "shapes": await _shapes(session, run, which.family) if which.family is not None else None,
         "compared": failures.COMPARED,
     }
     return [found["id"] for found in await fetch(session, "runs.matching", params)]
@@ -234,21 +234,21 @@ async def _steps(session: AsyncSession, run: int, which: Filter) -> list[int] | 
     return [s["position"] for s in steps if s["app"] == which.app and which.step in (None, s["position"])]
 
 
-async def _reasons(session: AsyncSession, run: int, family: str) -> list[str]:
-    """The reasons of a run's failures that belong to a family. Raises NotFound."""
-    rows = await fetch(session, "failures.reasons", {"run": run, "compared": failures.COMPARED})
-    found = [row["reason"] for row in rows]
+async def _shapes(session: AsyncSession, run: int, family: str) -> list[str]:
+    """The shapes of a run's failures that belong to a family. Raises NotFound."""
+    rows = await fetch(session, "failures.shapes", {"run": run, "compared": failures.COMPARED})
+    found = [row["shape"] for row in rows]
 
     def of_family() -> list[str]:
-        return [reason for reason in found if failures.family(reason) == family]
+        return [shape for shape in found if failures.family(shape) == family]
 
-    reasons = await asyncio.to_thread(of_family) if len(found) > MANY else of_family()
-    if not reasons:
+    shapes = await asyncio.to_thread(of_family) if len(found) > MANY else of_family()
+    if not shapes:
         raise NotFound(
             f"Nothing of run {run} stands failed in a family {family!r}.",
             hint=f"`tidemill failures {run}` shows the families.",
         )
-    return reasons
+    return shapes
 
 
 async def _remember(session: AsyncSession, run: int, family: str, moved: Sequence[Row]) -> None:

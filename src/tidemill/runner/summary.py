@@ -200,10 +200,10 @@ async def _new_families(session: AsyncSession, week: Week, until: dt.datetime, n
     rows = await fetch(session, "summary.errors", params | {"from": week.begins, "to": until})
     back = week.shifted(-BEFORE).begins
     earlier = await fetch(session, "summary.errors", params | {"from": back, "to": week.begins}) if rows else []
-    known = {failures.family(row["reason"]) for row in earlier}
+    known = {failures.family(row["shape"]) for row in earlier}
     new: dict[str, list[Row]] = {}
     for row in rows:
-        if (key := failures.family(row["reason"])) not in known:
+        if (key := failures.family(row["shape"])) not in known:
             new.setdefault(key, []).append(row)
     if len(rows) == REASONS or len(earlier) == REASONS:
         notes.append(f"New failures are told from the {REASONS:,} most frequent reasons of each stretch.")
@@ -213,7 +213,7 @@ async def _new_families(session: AsyncSession, week: Week, until: dt.datetime, n
     found = [
         NewFamily(
             key,
-            failures.normalised(of[0]["reason"]),
+            failures.normalised(of[0]["shape"]),
             sum(row["attempts"] for row in of),
             firsts[key]["first_at"],
             *(where.get(firsts[key]["task"], {}).get(name) for name in ("item", "run")),

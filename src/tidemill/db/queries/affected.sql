@@ -23,8 +23,8 @@ from (
 ) used
 group by used.sha256, used.url order by last_at desc;
 
--- by_version: the results of an app made by some of its versions (pairs of version and what it said); of each item the newest
--- run of a pipeline only, or every run.
+-- by_version: the results of an app made by some of its versions (pairs of version and what it said); of each item only where no
+-- newer run of the pipeline has that step behind it, or in every run.
 with asked as materialized (
     select * from jsonb_to_recordset(%(made)s::jsonb) as m(version bigint, said text)
 ),
@@ -41,14 +41,15 @@ found as (
     where x.app_version_id = any(%(versions)s) and x.superseded_at is null and x.outcome in ('done', 'skipped')
       and (%(every_run)s or not exists (
           select from task n join run nr on nr.id = n.run_id join pipeline_version nv on nv.id = nr.pipeline_version_id
-          where n.item_id = t.item_id and n.run_id > t.run_id and nv.pipeline_id = v.pipeline_id))
+          where n.item_id = t.item_id and n.run_id > t.run_id and nv.pipeline_id = v.pipeline_id
+            and (n.state = 'done' or n.step > x.step)))
 )
 select coalesce(array_agg(task order by task, step), '{}') as tasks, coalesce(array_agg(run order by task, step), '{}') as runs,
        coalesce(array_agg(step order by task, step), '{}')::int[] as steps
 from found;
 
--- by_input: the results made with a side input of this name and any of these checksums; of each item the newest run of a
--- pipeline only, or every run.
+-- by_input: the results made with a side input of this name and any of these checksums; of each item only where no newer
+-- run of the pipeline has that step behind it, or in every run.
 with found as (
     select distinct t.id as task, t.run_id as run, x.step
     from attempt x
@@ -60,7 +61,8 @@ with found as (
       and i.name = %(input)s and i.sha256 = any(%(checksums)s)
       and (%(every_run)s or not exists (
           select from task n join run nr on nr.id = n.run_id join pipeline_version nv on nv.id = nr.pipeline_version_id
-          where n.item_id = t.item_id and n.run_id > t.run_id and nv.pipeline_id = v.pipeline_id))
+          where n.item_id = t.item_id and n.run_id > t.run_id and nv.pipeline_id = v.pipeline_id
+            and (n.state = 'done' or n.step > x.step)))
 )
 select coalesce(array_agg(task order by task, step), '{}') as tasks, coalesce(array_agg(run order by task, step), '{}') as runs,
        coalesce(array_agg(step order by task, step), '{}')::int[] as steps

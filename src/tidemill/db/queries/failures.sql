@@ -1,7 +1,8 @@
--- Statements that gather failures, and remember what of them was tried again.
+-- Statements that gather failures, and remember what of them was tried again. A reason's shape is its beginning with every
+-- digit a 0: see domain/failures.py.
 
--- reasons: the different reasons for which tasks of a run stand failed.
-select distinct left(coalesce(t.reason, ''), %(compared)s) as reason
+-- shapes: the shapes of the reasons for which tasks of a run stand failed.
+select distinct translate(left(coalesce(t.reason, ''), %(compared)s), '123456789', '000000000') as shape
 from run r
 join step s on s.pipeline_version_id = r.pipeline_version_id
 join task t on t.run_id = r.id and t.step = s.position and t.state = 'failed'
@@ -19,9 +20,9 @@ where case when %(run)s::bigint is not null then r.id = %(run)s
   and (select sum(t.tasks) from tally t where t.run_id = r.id and t.state = 'failed') > 0
 order by r.id;
 
--- grouped: the failed tasks of some runs by step, app version and reason, with the newest of each as an example.
+-- grouped: the failed tasks of some runs by step, app version and the shape of the reason, with the newest of each as an example.
 select t.run_id as run, s.name as step, a.name as app, coalesce(nullif(x.app_said, ''), v.version, '') as version,
-       left(coalesce(t.reason, ''), %(compared)s) as reason, count(*) as tasks, min(t.finished_at) as first_at,
+       translate(left(coalesce(t.reason, ''), %(compared)s), '123456789', '000000000') as shape, count(*) as tasks, min(t.finished_at) as first_at,
        max(t.finished_at) as last_at, (array_agg(t.id order by t.finished_at desc))[1] as example
 from run r
 join step s on s.pipeline_version_id = r.pipeline_version_id

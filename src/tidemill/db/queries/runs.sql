@@ -112,7 +112,7 @@ select id from reopened;
 -- hold: take the rows of some tasks, so that the next statement sees their attempts as they are and will be.
 select id from task where id = any(%(tasks)s) order by id for no key update;
 
--- matching: the tasks of a run that a filter names. Every part is optional; :steps and :reasons mean any of them.
+-- matching: the tasks of a run that a filter names. Every part is optional; :steps and :shapes mean any of them.
 select t.id from task t
 where t.run_id = %(run)s
   and (%(tasks)s::bigint[] is null or t.id = any(%(tasks)s))
@@ -120,7 +120,8 @@ where t.run_id = %(run)s
   and (%(steps)s::int[] is null or t.step = any(%(steps)s))
   and (%(items)s::text[] is null or t.item_id = any(array(select id from item where name = any(%(items)s))))
   and (%(reason)s::text is null or t.reason ilike '%%' || %(reason)s || '%%')
-  and (%(reasons)s::text[] is null or left(coalesce(t.reason, ''), %(compared)s) in (select unnest(%(reasons)s::text[])))
+  and (%(shapes)s::text[] is null or translate(left(coalesce(t.reason, ''), %(compared)s), '123456789', '000000000')
+                                     in (select unnest(%(shapes)s::text[])))
 order by t.position;
 
 -- across: where some items stand that came to a step of this name, in the newest run of each pipeline or in every run.
@@ -235,14 +236,15 @@ select id, run_id, state from moved;
 
 -- get: one run with the names of its batch and pipeline.
 select r.id, r.state, r.paused, r.priority, r.reuse, r.steps, r.total, r.created_at, r.finished_at, r.batch_id,
-       b.name as batch, p.name as pipeline, v.number as pipeline_version, r.pipeline_version_id
+       b.name as batch, p.name as pipeline, v.number as pipeline_version, r.pipeline_version_id, r.quiet, now() as now,
+       (select w.name from watch w where w.run_id = r.id) as watch
 from run r join batch b on b.id = r.batch_id join pipeline_version v on v.id = r.pipeline_version_id
 join pipeline p on p.id = v.pipeline_id
 where r.id = %(run)s;
 
 -- steps: the steps of a run with their apps, and why an app holds its tasks back.
 select s.position, s.name, s.parameters, a.name as app, a.kind, a.url, a.paused, a.circuit_failures, a.circuit_open_until,
-       coalesce(a.circuit_open_until > now(), false) as circuit_open, a.circuit_reason, a.concurrency, v.version
+       coalesce(a.circuit_open_until > now(), false) as circuit_open, a.circuit_reason, a.concurrency, a.quiet, v.version
 from run r join step s on s.pipeline_version_id = r.pipeline_version_id join app a on a.id = s.app_id
 left join app_version v on v.id = a.version_id
 where r.id = %(run)s order by s.position;

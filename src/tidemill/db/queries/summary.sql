@@ -55,8 +55,8 @@ from attempt a cross join lateral jsonb_to_recordset(a.files) as f(size bigint)
 where a.finished_at >= %(from)s and a.finished_at < %(to)s and a.outcome = 'done' and a.files is not null
   and a.origin_task_id is null;
 
--- errors: the different reasons for which attempts failed, with an item of each.
-select left(coalesce(a.error, ''), %(compared)s) as reason, count(*) as attempts, min(a.finished_at) as first_at,
+-- errors: the shapes of the reasons for which attempts failed (see failures.sql), with a task of each.
+select translate(left(coalesce(a.error, ''), %(compared)s), '123456789', '000000000') as shape, count(*) as attempts, min(a.finished_at) as first_at,
        (array_agg(a.task_id order by a.finished_at))[1] as task
 from attempt a
 where a.finished_at >= %(from)s and a.finished_at < %(to)s and a.outcome = 'failed'

@@ -50,5 +50,5 @@ async def summary(request: Request) -> HTMLResponse:
         found = await summing.summary(session, words(query, "week"), zone)
     return render(
         request, "summary.html", week=found, statuses=list(found.items.items()), shown_n=wording.count,
-        shown_size=wording.size, shown_span=wording.span,
+        shown_size=wording.size,
     )  # fmt: skip
