@@ -1,7 +1,7 @@
 """What a worker without a database and its site say to each other, version 1: names, limits, and small shared rules.
 
 HTTP below `/api/worker`, JSON in UTF-8, gzip where it helps. Every request bears the worker's token and this version.
-`docs/reference/worker-protocol.md` has the whole.
+`docs/reference/api.md` has the whole.
 """
 
 from __future__ import annotations
