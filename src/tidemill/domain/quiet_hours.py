@@ -101,6 +101,12 @@ def _ends(entry: Mapping[str, Any], now: dt.datetime) -> Iterator[dt.datetime]:
         yield dt.datetime.combine(today, ends, here.tzinfo)
 
 
+def told(end: dt.datetime, now: dt.datetime) -> str:
+    """The end of quiet hours for a person: `06:00 (Europe/Berlin)`, with the day where it is not before tomorrow."""
+    day = f"{end:%A} " if end - now > dt.timedelta(days=1) else ""
+    return f"{day}{end:%H:%M} ({end.tzinfo})"
+
+
 def in_words(entry: Mapping[str, Any]) -> str:
     """`22:00–06:00 Europe/Berlin, mon, tue`."""
     days = ", ".join(DAYS[day - 1] for day in entry.get("days") or [])

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.domain import quiet_hours
 from tidemill.domain.states import FINAL, TaskState
 from tidemill.runner import runs
 
@@ -59,6 +60,8 @@ class RunOverview:
     paused: bool
     priority: int
     reuse: bool
+    watch: str | None
+    """The watch that lets items enter this run as they come."""
     created_at: dt.datetime
     finished_at: dt.datetime | None
     seconds: float
@@ -107,7 +110,7 @@ async def overview(session: AsyncSession, run: int) -> RunOverview:
     )
 
 
-_AS_IS = ("id", "batch", "pipeline", "pipeline_version", "state", "paused", "priority", "reuse", "created_at",
+_AS_IS = ("id", "batch", "pipeline", "pipeline_version", "state", "paused", "priority", "reuse", "watch", "created_at",
           "finished_at", "total")  # fmt: skip
 
 
@@ -154,7 +157,12 @@ def _held_back(step: Row, run: Row) -> str | None:
         until = step["circuit_open_until"]
         why = f": {step['circuit_reason']}" if step["circuit_reason"] else ""
         return f"{step['app']} is down; it is tried again at {until.astimezone(dt.UTC):%H:%M:%S} UTC{why}"
-    return None
+    return _quiet(step["app"], step["quiet"], run) or _quiet("the run", run["quiet"], run)
+
+
+def _quiet(who: str, quiet: list[Row], run: Row) -> str | None:
+    end = quiet_hours.until(quiet, run["now"])
+    return f"{who} has quiet hours until {quiet_hours.told(end, run['now'])}" if end else None
 
 
 async def _rate(session: AsyncSession, run: int) -> float | None:
@@ -168,6 +176,8 @@ async def _time_left(
     session: AsyncSession, run: Row, steps: list[StepView], totals: dict[str, int], left: int, rate: float | None
 ) -> tuple[float | None, str]:
     """Seconds left, and words that say that it is an estimate and what it is made from."""
+    if run["state"] == "active" and left == 0 and run["watch"]:
+        return None, "unknown: it takes in what comes, and all that has come is settled"
     if run["state"] != "active" or left == 0:
         return None, "finished" if run["state"] != "cancelled" else "cancelled"
     if run["paused"]:

@@ -55,15 +55,20 @@ async def end(session: AsyncSession, name: str) -> Row:
     """
     watch = await watching.get(session, name)
     cancelled = 0
-    held: dict[int, list[int]] = {}
-    for task in await fetch(session, "watch.held_back", {"name": name, "mark": MARK}):
-        held.setdefault(task["run_id"], []).append(task["id"])
-    for run, tasks in sorted(held.items()):
+    for run, tasks in sorted((await held_back(session, name)).items()):
         reason = f"the watching run {name} was ended while the item did not match"
         cancelled += await runs.cancel(session, run, tasks, reason=reason)
     await fetch(session, "watch.forget", {"name": name})
     await runs.announce(session)
     return {"run": watch["run"], "cancelled": cancelled}
+
+
+async def held_back(session: AsyncSession, name: str) -> dict[int, list[int]]:
+    """The tasks of a watch that wait since their items no longer match, by run."""
+    held: dict[int, list[int]] = {}
+    for task in await fetch(session, "watch.held_back", {"name": name, "mark": MARK}):
+        held.setdefault(task["run_id"], []).append(task["id"])
+    return held
 
 
 async def why(session: AsyncSession, item: str, watch: str | None = None) -> list[Reason]:

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tidemill.db.database import Database
+from tidemill.domain import quiet_hours
 from tidemill.domain.states import TaskState
 from tidemill.errors import TidemillError
 from tidemill.settings import Settings
@@ -61,6 +62,7 @@ _templates.filters.update(
     plain=wording.plain,
     lines=wording.lines,
     path=lambda name: quote(str(name), safe=""),
+    quiet_hours=quiet_hours.in_words,
 )
 
 

@@ -2,7 +2,7 @@
 
 -- apps: all apps with their newest version, what they have in hand, and in how many pipelines they stand now.
 select a.id, a.name, a.kind, a.url, a.protocol, a.concurrency, a.deadline, a.max_answer, a.tries, a.backoff,
-       a.options, a.quiet, a.paused, a.circuit_failures, a.circuit_open_until, a.circuit_reason, a.revision, v.version, v.identifier,
+       a.options, a.quiet, now() as now, a.paused, a.circuit_failures, a.circuit_open_until, a.circuit_reason, a.revision, v.version, v.identifier,
        coalesce(v.metadata, '{}') as metadata, v.seen_at,
        (select count(*) from task t join run r on r.id = t.run_id
         join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step

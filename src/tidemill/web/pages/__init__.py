@@ -24,6 +24,8 @@ from tidemill.web.pages import (
     records,
     run_actions,
     runs,
+    schedules,
+    watching,
 )
 from tidemill.web.words import load_words
 
@@ -31,6 +33,8 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(load_words)])
 for part in (
     home,
     runs,
+    watching,
+    schedules,
     operating,
     failures,
     affected,

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from tidemill.db.database import Row
 from tidemill.db.models import AppVersion
+from tidemill.domain import quiet_hours
 from tidemill.domain.mmif import inputs_of, outputs_of
 from tidemill.errors import InvalidInput
 from tidemill.executors.addresses import AddressPolicy
@@ -90,9 +91,12 @@ def _address(name: str) -> str:
 
 
 def with_down(app: Row) -> Row:
-    """The app's row with `down`: whether its circuit is open now."""
-    until = app["circuit_open_until"]
-    return app | {"down": until is not None and until > dt.datetime.now(dt.UTC)}
+    """The app's row with `down`: whether its circuit is open now, and `quiet_until`, in words where it is quiet now."""
+    until, quiet = app["circuit_open_until"], quiet_hours.until(app["quiet"], app["now"])
+    return app | {
+        "down": until is not None and until > dt.datetime.now(dt.UTC),
+        "quiet_until": quiet_hours.told(quiet, app["now"]) if quiet else None,
+    }
 
 
 def _parameter(one: Row) -> Row:
