@@ -41,12 +41,12 @@ class Web:
 
 
 @asynccontextmanager
-async def web_site(database: Database, database_url: str, folder: Path) -> AsyncIterator[Web]:
-    """The pages, API and socket on a free port."""
+async def web_site(database: Database, database_url: str, folder: Path, port: int = 0) -> AsyncIterator[Web]:
+    """The pages, API and socket; on a free port unless one is named."""
     settings = Settings(site=folder, database_url=database_url)
     documents = DocumentStore((folder / "documents").as_uri(), 4096)
     site = Site(settings, database, documents, AddressPolicy(settings.app_addresses), database_url)
-    async with serving(make_web(site), "127.0.0.1", 0) as port:
+    async with serving(make_web(site), "127.0.0.1", port) as port:
         headers = {"Authorization": f"Bearer {settings.web_key()}"}
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
             yield Web(site, port, settings.web_key(), client)

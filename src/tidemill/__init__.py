@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tidemill.sdk.client import Client
     from tidemill.sdk.outcomes import Bad, Retry, Skip
     from tidemill.sdk.step import step
 
 __version__ = "0.1.0"
 
-__all__ = ["Bad", "Retry", "Skip", "__version__", "step"]
+__all__ = ["Bad", "Client", "Retry", "Skip", "__version__", "step"]
 
-_HOMES = {"step": "step", "Retry": "outcomes", "Skip": "outcomes", "Bad": "outcomes"}
+_HOMES = {"Client": "client", "step": "step", "Retry": "outcomes", "Skip": "outcomes", "Bad": "outcomes"}
 """Where the names are that people import from here; loaded when they are asked for."""
 
 
