@@ -200,14 +200,14 @@ async def test_cuts_leave_no_gap_and_turn_nothing_back(database: Database, web: 
             if b'"seq"' not in chunk:
                 return False
             told += 1
-            return told % 5 == 4 and proxy.cuts < 12
+            return told % 2 == 0 and proxy.cuts < 12
 
         proxy.lose_answer = now_and_then
         with Client(proxy.url, web.key) as client:
             async with consuming(client, "mine") as consumer:
                 await asyncio.gather(*(write(database, n, 40, written) for n in range(1, 7)))
                 await until(lambda: len(consumer.numbers) >= len(written), "all has come", 60)
-    assert proxy.cuts > 4
+    assert proxy.cuts >= 4
     assert set(consumer.numbers) == set(written)
     assert len(consumer.numbers) == len(written), "nothing comes twice"
     assert consumer.error is None
