@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from sqlalchemy import text
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, WebSocketRoute
 from tests.factory import make_run
 from tests.program import Program
@@ -71,18 +72,20 @@ async def test_every_route_is_closed_to_the_roles_that_it_is_not_for(database: D
     guarded: Any = make_web(web.site)
     every = sorted(set(routes(guarded._app)))
     assert {("POST", "/api/runs"), ("GET", "/"), ("WS", "/live"), ("GET", "/static/x")} <= set(every)
+    guarded._app = PlainTextResponse("in")  # who gets this far was let in; what the route then does is not asked here
     for role in Role:
-        async with bearer(web, await given(database, role)) as client:
+        headers = {"Authorization": f"Bearer {await given(database, role)}"}
+        transport = httpx2.ASGITransport(app=guarded)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
             for method, path in every:
                 if path == "/api/health":
                     continue
                 if method == "WS":
-                    allowed = await _opens(web, path, client.headers["authorization"])
+                    allowed = await _opens(web, path, headers["Authorization"])
                 else:
-                    body = {"content": b"{"} if method in {"POST", "PUT", "PATCH"} else {}
-                    answer = await client.request(method, path, **body)
-                    allowed = answer.status_code not in {401, 403}
-                    assert allowed or method == "HEAD" or "oken" in answer.text, "a refusal says why"
+                    answer = await client.request(method, path)
+                    allowed = answer.status_code == 200
+                    assert allowed or (answer.status_code == 403 and (method == "HEAD" or "oken" in answer.text)), path
                 assert allowed == may(role, method, path), (role, method, path)
 
 
@@ -212,7 +215,4 @@ def test_a_person_gives_out_lists_and_revokes_tokens(tmp_path: Path, database_ur
     assert again != token
     tidemill("tokens", "revoke", "lab")
     assert tidemill("tokens", "--json").json[0]["state"] == "revoked"
-    assert "already" in tidemill("tokens", "create", "lab", "--role", "reader", code=5).err
-    assert "worker" in tidemill("tokens", "create", "x", "--role", "reader", "--apps", "a", code=3).err
-    assert tidemill("tokens", "create", "x", "--role", "king", code=2).err
     assert "days" in tidemill("tokens", "create", "x", "--role", "reader", "--expires", "soon", code=3).err
