@@ -13,7 +13,7 @@ import typer
 
 from tidemill.cli import door
 from tidemill.cli.exits import Exit
-from tidemill.cli.output import count, say
+from tidemill.cli.output import say
 from tidemill.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ async def work_from_afar(far: Far, steps: Mapping[str, DeclaredStep], slots: int
     running, folder = far_worker(far, steps, slots or usual_slots(settings, steps))
     if lifeline is None:
         say(f"Working for {far.url}; results wait in {folder} until the site has them. Ctrl-C stops.")
-    with lifeline_to(running, lifeline):
-        ended = await work_until_stopped(running)
-    if left := sum(1 for _ in (folder / "results").glob("*.spool")):
-        say(f"{count(left, 'set')} of results waits in {folder}: start a worker with this spool to hand it in.")
-    return ended
+    try:
+        with lifeline_to(running, lifeline):
+            return await work_until_stopped(running)
+    finally:
+        if any((folder / "results").glob("*.spool")):
+            say(f"Results wait in {folder}: start a worker with this spool to hand them in.")
 
 
 def far_worker(far: Far, steps: Mapping[str, DeclaredStep], slots: int) -> tuple[Worker, Path]:
