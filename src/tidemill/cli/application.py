@@ -92,6 +92,7 @@ COMMANDS = (
     "watch_runs",
     "schedules",
     "worker",
+    "changes",
     "documents",
     "attempts",
     "tokens",

@@ -52,6 +52,39 @@ class Client:
             params.append(("include_docs", "true"))
         return Changes(self._connection, params, cursor=cursor, since=since)
 
+    def page(
+        self,
+        *,
+        since: str | None = None,
+        cursor: str | None = None,
+        limit: int = 1000,
+        kind: str | Sequence[str] = (),
+        run: int | None = None,
+        item: str | Sequence[str] = (),
+        project: str | Sequence[str] = (),
+        status: str | Sequence[str] = (),
+        last_step: str | Sequence[str] = (),
+        fields: Mapping[str, Any] | None = None,
+        include_docs: bool = False,
+    ) -> Row:
+        """One page of the feed, from `since` or where the cursor stands.
+
+        `results`, `last_seq` (where the next page begins) and `pending`: 0 means that this is the end. A page with
+        filters may be short, or empty, before the end.
+        """
+        params = [("limit", str(limit)), *_filters(kind, run, item, project, status, last_step, fields)]
+        params += [(name, value) for name, value in (("since", since), ("cursor", cursor)) if value is not None]
+        if include_docs:
+            params.append(("include_docs", "true"))
+        found: Row = self._connection.call("GET", "/changes", params=params)
+        return found
+
+    def acknowledge(self, cursor: str, seq: str, *, rewind: bool = False) -> Row:
+        """Say that everything up to `seq` has been dealt with: `name`, `seq` (where it stands now), `moved`."""
+        body = {"seq": seq, "rewind": rewind}
+        found: Row = self._connection.call("PUT", f"/cursors/{quote(cursor, safe='')}", body=body)
+        return found
+
     def snapshot(
         self,
         *,
