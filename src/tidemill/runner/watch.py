@@ -57,6 +57,7 @@ class Watching:
 
     documents: DocumentStore
     _begun: bool = False
+    _entrances: dict[str, tuple[tuple[int, int], Entrance]] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def look(self, database: Database) -> None:
@@ -126,8 +127,7 @@ class Watching:
 
     async def _enter(self, session: AsyncSession, watch: Row, items: Sequence[int]) -> None:
         """These items enter the watch's run, behind the steps that another system has done."""
-        steps = await runs.chain(session, watch["pipeline_version_id"])
-        make = Entrance(self.documents, steps)
+        make = await self._entrance(session, watch)
         records = await fetch(session, "workers.records", {"items": list(items)})
         rows = [await make.entrant(row, watch["position"] + n) for n, row in enumerate(records)]
         entrants = {"run": watch["run_id"], "batch": watch["batch_id"], "entrants": orjson.dumps(rows).decode()}
@@ -135,6 +135,14 @@ class Watching:
             await fetch(session, statement, entrants)
         await runs.announce(session)
         log.info("items entered", watch=watch["name"], run=watch["run_id"], items=len(rows))
+
+    async def _entrance(self, session: AsyncSession, watch: Row) -> Entrance:
+        """What makes documents for this watch's run; known as long as its apps stay as they are."""
+        key = watch["pipeline_version_id"], watch["apps"]
+        if self._entrances.get(watch["name"], (None, None))[0] != key:
+            made = Entrance(self.documents, await runs.chain(session, watch["pipeline_version_id"]))
+            self._entrances[watch["name"]] = key, made
+        return self._entrances[watch["name"]][1]
 
 
 async def _hold_or_release(session: AsyncSession, watch: Row, tasks: Sequence[Row]) -> None:

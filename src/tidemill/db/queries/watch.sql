@@ -22,9 +22,12 @@ select r.id from run r
 where r.id = (select run_id from watch where name = %(name)s) and r.state = 'active' and not r.paused
 for no key update skip locked;
 
--- held: the watch of a run that was taken, as it is now, and where the next item of its batch stands.
+-- held: the watch of a run that was taken, as it is now; where the next item of its batch stands; and a number that changes
+-- when an app of its steps does.
 select w.run_id, w.name, w.condition::text as condition, w.seen, r.batch_id, r.pipeline_version_id,
-       (select coalesce(max(position) + 1, 0) from batch_item b where b.batch_id = r.batch_id) as position
+       (select coalesce(max(position) + 1, 0) from batch_item b where b.batch_id = r.batch_id) as position,
+       (select sum(a.revision)::bigint from step s join app a on a.id = s.app_id
+        where s.pipeline_version_id = r.pipeline_version_id) as apps
 from watch w join run r on r.id = w.run_id where w.run_id = %(run)s;
 
 -- changed: the items that changed since the snapshot :seen, up to :most of them and one: those that match and have not entered
