@@ -39,16 +39,17 @@ class Preview:
 
 async def preview(session: AsyncSession, run: int, which: Filter | None = None, *, to: str | None = None) -> Preview:
     """What `go_back` with the same arguments would touch now. Raises NotFound, InvalidInput."""
-    rows = await _chosen(session, run, which, to)
+    tasks = await redo.matching(session, run, which or Filter())
+    rows = await _chosen(session, run, tasks, to)
     moving = [row for row in rows if _moves(row)]
     return Preview(
         tasks=len(moving),
         states=dict(Counter(_standing(row)["state"] for row in moving)),
         back=sum(row["back"] for row in moving),
         aside=sum(row["aside"] for row in moving),
-        busy=sum(row["busy"] for row in rows if row["at"] is not None),
-        nothing=sum(row["at"] is None for row in rows),
-        unfit=sum(row["at"] is not None and not row["busy"] and not row["fits"] for row in rows),
+        busy=sum(row["busy"] for row in rows),
+        nothing=len(tasks) - len(rows),
+        unfit=sum(not row["busy"] and not row["fits"] for row in rows),
     )
 
 
@@ -60,7 +61,7 @@ async def go_back(session: AsyncSession, run: int, which: Filter | None = None, 
     """
     tasks = await redo.matching(session, run, which or Filter())
     await fetch(session, "runs.hold", {"tasks": tasks})
-    moving = [row for row in await _chosen(session, run, Filter(tasks=tasks), to) if _moves(row)]
+    moving = [row for row in await _chosen(session, run, tasks, to) if _moves(row)]
     if not moving:
         raise Conflict(
             f"Nothing of run {run} that matches can go back: it was not re-run, is being worked on, or no longer fits.",
@@ -72,16 +73,13 @@ async def go_back(session: AsyncSession, run: int, which: Filter | None = None, 
     return len(moving)
 
 
-async def _chosen(session: AsyncSession, run: int, which: Filter | None, to: str | None) -> Sequence[Row]:
-    at = None
-    if to is not None:
-        at = await compare.generation(session, run, to)
-    tasks = await redo.matching(session, run, which or Filter())
-    return await fetch(session, "compare.chosen", {"tasks": tasks, "at": at})
+async def _chosen(session: AsyncSession, run: int, tasks: Sequence[int], to: str | None) -> Sequence[Row]:
+    at = await compare.generation(session, run, to) if to is not None else None
+    return await fetch(session, "compare.chosen", {"tasks": list(tasks), "at": at})
 
 
 def _moves(row: Row) -> bool:
-    return row["at"] is not None and not row["busy"] and bool(row["fits"])
+    return not row["busy"] and bool(row["fits"])
 
 
 def _standing(row: Row) -> dict[str, Any]:

@@ -60,6 +60,7 @@ where t.run_id = %(run)s and coalesce(n.output, n.input) <> coalesce(o.output, o
 order by t.position limit %(limit)s;
 
 -- chosen: to what each of :tasks would go back: the generation put aside at :at, else its newest; and how it would stand then.
+-- A task of which nothing was put aside (at that time) is not among the rows.
 -- Whether it fits: its first step began from what stands before it now. Always so for the newest, since nothing moved after it.
 with generation as materialized (
     select x.task_id, x.superseded_at as at, min(x.step) as first,
@@ -75,9 +76,9 @@ select t.id as task, t.run_id as run, t.state in ('running', 'submitted') as bus
        coalesce(g.last, g.first - 1) + 1 as position, r.steps,
        encode(coalesce(last.output, before.output, first.input), 'hex') as document, last.finished_at,
        stopped.outcome as stopped, stopped.error
-from task t
+from generation g
+join task t on t.id = g.task_id
 join run r on r.id = t.run_id
-left join generation g on g.task_id = t.id and g.at = coalesce(%(at)s::timestamptz, g.newest)
 left join lateral (
     select count(*) as results from attempt x
     where x.task_id = t.id and x.superseded_at is null and x.step >= g.first and x.outcome in ('done', 'skipped')
@@ -97,7 +98,7 @@ left join lateral (
     select x.outcome, x.error from attempt x
     where x.task_id = t.id and x.superseded_at = g.at and x.step = coalesce(g.last, g.first - 1) + 1 order by x.fence desc limit 1
 ) stopped on true
-where t.id = any(%(tasks)s)
+where g.at = coalesce(%(at)s::timestamptz, g.newest)
 order by t.id;
 
 -- go_back: let generations stand again and put aside what stands instead; the tasks follow, as `chosen` has worked it out.
