@@ -103,17 +103,24 @@ create or replace trigger task_deleted after delete on task
     referencing old table as old_tasks for each statement execute function task_moved();
 
 -- The step that an item has done last: the newest success that is not superseded, over all its runs; else the last that
--- another system did before the item came here; else none. Exact on the name, since it is a name and no part of one.
-create or replace function last_step(bigint) returns text language sql stable as $$
-    select coalesce(
-        (select s.name
+-- another system did before the item came here; else no row. Exact on the name, since it is a name and no part of one.
+-- A table, so that it becomes a part of the statement that asks (`cross join lateral last_step(i.id)`): a value would not.
+create or replace function last_step(bigint) returns table (name text, task_id bigint, finished_at timestamptz)
+language sql stable as $$
+    select coalesce(l.past, (
+               select s.name from run r join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = l.step
+               where r.id = l.run_id)), l.task_id, l.finished_at
+    from (
+        (select 0 as place, null as past, t.run_id, a.step, a.task_id, a.finished_at
          from task t
          join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
-         join run r on r.id = t.run_id
-         join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
          where t.item_id = $1
-         order by a.finished_at desc, a.task_id desc, a.step desc limit 1),
-        (select p.name from past_step p where p.item_id = $1 order by p.position desc limit 1))
+         order by a.finished_at desc, a.task_id desc, a.step desc limit 1)
+        union all
+        (select 1, p.name, null, null, null, p.finished_at
+         from past_step p where p.item_id = $1 order by p.position desc limit 1)
+    ) l
+    order by l.place limit 1
 $$;
 
 -- The pieces of two and of three letters that a name has, so that names which contain some letters are found by an index.

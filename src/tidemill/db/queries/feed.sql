@@ -1,8 +1,9 @@
 -- Statements of the change feed. A position is (xid, id): ids alone do not tell in which order transactions commit.
 -- Names of items, projects and steps are looked up row by row: a join might read all items for a page of ten changes.
 
--- plan: plan the next statements for what they are given, since half of their conditions are switched off at a time.
-set local plan_cache_mode = force_custom_plan;
+-- plan: plan the statements of this transaction for what they are given, since half of their conditions are switched off at
+-- a time; and by index, since what they look for is a small part of what is there whatever was there at the last analyze.
+select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true);
 
 -- now: the first transaction of this database that may still write changes, and the newest change before it: where one
 -- goes on who reads any state after this. Transactions known to be of other databases of the server do not count.
@@ -77,7 +78,8 @@ found as materialized (
               where x.item_id = i.id and j.name = any(%(projects)s)))
         offset 0
     ) m
-    where %(last_steps)s::text[] is null or coalesce(last_step(m.id), '') = any(%(last_steps)s)
+    where %(last_steps)s::text[] is null
+       or coalesce((select l.name from last_step(m.id) l), '') = any(%(last_steps)s)
 )
 select p.xid::text as xid, p.id, p.kind, p.run_id, p.task_id, p.item_id, p.project_id, p.position, p.step, p.state, p.at,
        f.name as item,
@@ -141,13 +143,14 @@ order by i.id
 limit %(most)s;
 
 -- narrow: those of these items whose last step is one of :last_steps; an empty name stands for nothing done.
-select w.id from unnest(%(ids)s::bigint[]) w(id) where coalesce(last_step(w.id), '') = any(%(last_steps)s::text[]) order by w.id;
+select w.id from unnest(%(ids)s::bigint[]) w(id)
+where coalesce((select l.name from last_step(w.id) l), '') = any(%(last_steps)s::text[]) order by w.id;
 
 -- records: these items as they are now, in order of id.
 select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
        coalesce((select json_agg(j.name order by j.name) from project_item x join project j on j.id = x.project_id
                  where x.item_id = i.id), '[]') as projects,
-       last_step(i.id) as last_step
+       (select l.name from last_step(i.id) l) as last_step
 from unnest(%(ids)s::bigint[]) w(id)
 cross join lateral (select * from item i where i.id = w.id offset 0) i
 order by i.id;

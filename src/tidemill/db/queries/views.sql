@@ -7,15 +7,25 @@ with lane as materialized (
     from step s join run r on r.pipeline_version_id = s.pipeline_version_id where s.name = any(%(names)s::text[])
 )
 select item_id as id from (
-    select t.item_id from lane l join task t on t.run_id = l.run_id and t.step = l.step and t.state = 'done'
+    select t.item_id from lane l cross join lateral (
+        select t.item_id from task t
+        where t.run_id = l.run_id and t.step = l.step and t.state = 'done' offset 0) t
     union all
-    select t.item_id from lane l join task t on t.run_id = l.run_id and t.step = l.step + 1 and t.state = 'failed'
+    select t.item_id from lane l cross join lateral (
+        select t.item_id from task t
+        where t.run_id = l.run_id and t.step = l.step + 1 and t.state = 'failed' offset 0) t
     union all
-    select t.item_id from lane l join task t on t.run_id = l.run_id and t.step = l.step + 1 and t.state = 'cancelled'
+    select t.item_id from lane l cross join lateral (
+        select t.item_id from task t
+        where t.run_id = l.run_id and t.step = l.step + 1 and t.state = 'cancelled' offset 0) t
     union all
-    select t.item_id from lane l join task t on t.run_id = l.run_id and t.step = l.step + 1 and t.state = 'waiting'
+    select t.item_id from lane l cross join lateral (
+        select t.item_id from task t
+        where t.run_id = l.run_id and t.step = l.step + 1 and t.state = 'waiting' offset 0) t
     union all
-    select t.item_id from lane l join task t on t.run_id = l.run_id and t.step = l.step + 1 and t.state in ('running', 'submitted')
+    select t.item_id from lane l cross join lateral (
+        select t.item_id from task t
+        where t.run_id = l.run_id and t.step = l.step + 1 and t.state in ('running', 'submitted') offset 0) t
     union all
     select t.item_id
     from lane l
@@ -70,20 +80,11 @@ candidate as materialized (
 select c.id, c.item_id, i.name, i.status, i.revision, n.finished_at,
        (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
        and case when %(name)s::text is null
-                then n.task_id is null and c.id = (select min(t.id) from task t where t.item_id = c.item_id)
-                     and not exists (select from past_step p where p.item_id = c.item_id)
+                then n.name is null and c.id = (select min(t.id) from task t where t.item_id = c.item_id)
                 else coalesce(n.task_id = c.id and n.name = %(name)s::text, false) end as fits
 from candidate c
-join item i on i.id = c.item_id
-left join lateral (
-    select a.task_id, s.name, a.finished_at
-    from task t
-    join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
-    join run r on r.id = t.run_id
-    join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = a.step
-    where t.item_id = c.item_id
-    order by a.finished_at desc, a.task_id desc, a.step desc limit 1
-) n on true
+cross join lateral (select * from item i where i.id = c.item_id offset 0) i
+left join lateral last_step(c.item_id) n on true
 order by c.id;
 
 -- past_carriers: the next :most items, by id, that another system may have done a step of this name with last.
@@ -92,15 +93,10 @@ with candidate as materialized (
     order by p.item_id limit %(most)s
 )
 select c.item_id as id, c.item_id, i.name, i.status, i.revision, l.finished_at,
-       (%(statuses)s::text[] is null or i.status = any(%(statuses)s)) and l.name = %(name)s::text
-       and not exists (
-           select from task t join attempt a on a.task_id = t.id and a.outcome = 'done' and a.superseded_at is null
-           where t.item_id = c.item_id) as fits
+       (%(statuses)s::text[] is null or i.status = any(%(statuses)s)) and l.name = %(name)s::text and l.task_id is null as fits
 from candidate c
-join item i on i.id = c.item_id
-cross join lateral (
-    select p.name, p.finished_at from past_step p where p.item_id = c.item_id order by p.position desc limit 1
-) l
+cross join lateral (select * from item i where i.id = c.item_id offset 0) i
+cross join lateral last_step(c.item_id) l
 order by c.item_id;
 
 -- untouched: the next :most items, by id, that are in no run and to which no other system did anything.
@@ -138,7 +134,7 @@ counted_wrongly as (
     group by s.name
 ),
 counted as (
-    select last_step(o.id) as name, count(*) as items from unnest(%(odd)s::bigint[]) o(id) group by 1
+    select l.name, count(*) as items from unnest(%(odd)s::bigint[]) o(id) cross join lateral last_step(o.id) l group by l.name
 )
 select c.name, sum(c.items)::bigint as items
 from (select * from tallied union all select * from counted_wrongly union all select * from counted) c
