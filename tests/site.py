@@ -96,8 +96,10 @@ class Mill:
             wish = runs.Start(row["batch"], row["pipeline"], **options)
             return await runs.start(session, self.documents, wish)
 
-    def worker(self, functions: Functions, **pace: Any) -> Worker:
-        executors: dict[str, Executor] = {"python": PythonExecutor(dict(functions))}
+    def worker(self, functions: Functions, *, at_once: int | None = None, **pace: Any) -> Worker:
+        engine = PythonExecutor(dict(functions))
+        engine.at_once = at_once
+        executors: dict[str, Executor] = {"python": engine}
         settings = {"slots": 64, "lease": 30.0, "poll": 0.1} | pace
         return Worker(
             DatabaseLink(self.database),

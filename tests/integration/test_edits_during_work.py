@@ -28,6 +28,8 @@ Step = Callable[[Json, str], Awaitable[Json]]
 class Physicist:
     """An engine of kind `python` whose steps put out record documents and write into the record."""
 
+    at_once: int | None = None
+
     def __init__(self, step: Step) -> None:
         self._step = step
 

@@ -68,7 +68,8 @@ RESULTS = [
 ]  # fmt: skip
 NEW = [{"sha256": f"{n:064x}", "size": 2, "body": "{}", "location": None} for n in range(100)]
 STANDING = {
-    "threshold": 3, "lease": 30.0, "kinds": ["python"], "functions": ["python:f", "python:g"], "apps": None, "worker": 1,
+    "threshold": 3, "lease": 30.0, "kinds": ["python"], "functions": ["python:f", "python:g"], "apps": None,
+    "worker": 1, "rooms": "{}",
 }  # fmt: skip
 RUN, OLD = RUNS + 1, 3
 

@@ -79,6 +79,8 @@ async def data_file(mill: Mill, item: str, folder: Path, content: bytes) -> str:
 class Copier:
     """An engine that reads a file by way of its workbench and keeps a copy of it, as the engines for files do."""
 
+    at_once: int | None = None
+
     def __init__(self, url: str) -> None:
         self.url = url
         self.bench: Workbench | None = None

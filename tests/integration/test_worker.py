@@ -103,6 +103,21 @@ async def test_two_workers_never_do_one_step_twice(mill: Mill) -> None:
     assert set(calls.values()) == {1}
 
 
+async def test_a_worker_claims_no_more_than_its_engine_does_at_once(mill: Mill) -> None:
+    most = 0
+
+    async def watch(document: Json, _: Json) -> Json:
+        nonlocal most
+        async with mill.database.begin() as session:
+            rows = await session.execute(text("select count(*) from task where state = 'running'"))
+            most = max(most, rows.scalar_one())
+        return document
+
+    run = await mill.start(items=12, steps=["a", "b"], functions={"f": watch, "g": watch}, use=["f", "g"])
+    await mill.work({"f": watch, "g": watch}, until=mill.finished(run), at_once=3)
+    assert most == 3
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_an_apps_limit_holds_over_all_workers(mill: Mill, limit: int) -> None:
     now = most = 0

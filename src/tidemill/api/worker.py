@@ -62,7 +62,7 @@ async def exchange(request: Request, desk: AtDesk, by: By) -> Response:
     host = {"hostname": body.hostname}
     results = [Handed(one.model_dump(exclude={"receipts"}) | host, one.receipts) for one in body.results]
     documents = [one.model_dump() for one in body.documents]
-    answer = await desk.exchange(_caller(by, body), results, documents, body.n)
+    answer = await desk.exchange(_caller(by, body), results, documents, body.n, body.rooms)
     return _packed(request, answer)
 
 

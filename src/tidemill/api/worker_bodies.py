@@ -125,6 +125,7 @@ class ExchangeBody(Asked):
     results: list[Result] = Field(default=[], max_length=MOST_TASKS)
     documents: list[DocumentOf] = Field(default=[], max_length=3 * MOST_TASKS)
     n: int = Field(default=0, ge=0, le=MOST_TASKS)
+    rooms: dict[str, Annotated[int, Field(ge=0, le=MOST_TASKS)]] = Field(default={}, max_length=20)
 
 
 async def read(request: Request, kind: type[Body]) -> Body:

@@ -54,11 +54,12 @@ class SideInputMissing(Exception):
 
 
 class CommandExecutor:
-    """The engine of kind `command`. `at_once`: commands that run at the same time; the others wait for their turn."""
+    """The engine of kind `command`. `at_once`: commands that run at the same time; one per processor unless told."""
 
     def __init__(self, bench: Workbench, at_once: int | None = None) -> None:
         self._bench = bench
-        self._turns = asyncio.Semaphore(at_once or processors())
+        self.at_once: int | None = at_once or processors()
+        self._turns = asyncio.Semaphore(self.at_once)
         self._checksums: dict[tuple[str, int, int, int], str] = {}
 
     async def submit(self, work: Work, report: Report) -> Outcome | Submitted:

@@ -145,6 +145,11 @@ Report = Callable[[Progress], None]
 class Executor(Protocol):
     """One engine. Safe for hundreds of attempts at once in one event loop."""
 
+    @property
+    def at_once(self) -> int | None:
+        """Attempts that it does at the same time in one worker, which claims no more of them; None: as many as come."""
+        ...
+
     async def submit(self, work: Work, report: Report) -> Outcome | Submitted:
         """Do the work, or hand it to the engine. Never raises for what an app does wrong: that is a `Failed`."""
         ...

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -48,6 +48,8 @@ class FakeExecutor:
 
     What happened can be read off `submitted` (keys in order), `calls` (by item), `cancelled` and `running`.
     """
+
+    at_once: ClassVar[int | None] = None
 
     script: Mapping[str, Sequence[Act]] = field(default_factory=dict)
     default: Act = field(default_factory=Act)

@@ -44,6 +44,8 @@ METADATA_BYTES = 4 * 1024 * 1024
 class HttpExecutor:
     """The engine of kind `http`. One per process; safe for hundreds of calls at once in one event loop."""
 
+    at_once: int | None = None
+
     def __init__(self, policy: AddressPolicy | None = None) -> None:
         self.policy = policy or AddressPolicy()
         self._exchanger = Exchanger(self.policy)

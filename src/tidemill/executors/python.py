@@ -40,6 +40,8 @@ class PythonExecutor:
     `max_answer` holds for the output. Declared steps need a `bench`; ValueError says so.
     """
 
+    at_once: int | None = None
+
     def __init__(
         self, functions: Mapping[str, StepFunction | Step | DeclaredStep], bench: Workbench | None = None
     ) -> None:

@@ -42,6 +42,8 @@ TELL_EVERY = 5.0
 class TransferExecutor:
     """The engine of kind `transfer`. Files of one item go one after the other; items go side by side."""
 
+    at_once: int | None = AT_ONCE
+
     def __init__(self) -> None:
         self._places = Places()
         self._turns = asyncio.Semaphore(AT_ONCE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -70,10 +70,17 @@ class Exchange:
         return self.worker
 
     async def finish_and_claim(
-        self, results: Sequence[dict[str, Any]], documents: Sequence[dict[str, Any]], n: int
+        self,
+        results: Sequence[dict[str, Any]],
+        documents: Sequence[dict[str, Any]],
+        n: int,
+        rooms: Mapping[str, int] | None = None,
     ) -> tuple[list[Row], list[Row]]:
-        """Apply results and take up to `n` tasks in one commit: (tasks moved, tasks claimed)."""
-        params = self._fixed | {"worker": self.worker, "n": n}
+        """Apply results and take up to `n` tasks in one commit: (tasks moved, tasks claimed).
+
+        `rooms`: of the engines that are named here, at most so many.
+        """
+        params = self._fixed | {"worker": self.worker, "n": n, "rooms": _json(dict(rooms or {}))}
         moved: psycopg.AsyncCursor[Row] | None = None
         claimed: psycopg.AsyncCursor[Row] | None = None
         async with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -25,11 +25,16 @@ class Handing:
     def __init__(self, exchange: Exchanging) -> None:
         self._exchange = exchange
 
-    async def hand_in(self, results: Sequence[Result], room: int) -> tuple[list[Row], list[Row]]:
-        """Hand a set in and claim up to `room` tasks: (tasks moved, tasks claimed). Raises DatabaseUnavailable."""
+    async def hand_in(
+        self, results: Sequence[Result], room: int, rooms: Mapping[str, int] | None = None
+    ) -> tuple[list[Row], list[Row]]:
+        """Hand a set in and claim up to `room` tasks: (tasks moved, tasks claimed). Raises DatabaseUnavailable.
+
+        `rooms`: of the engines that are named here, at most so many.
+        """
         documents = [document for result in results for document in result.documents]
         try:
-            return await self._exchange.finish_and_claim([one.row for one in results], documents, room)
+            return await self._exchange.finish_and_claim([one.row for one in results], documents, room, rooms)
         except DatabaseRefused as error:
             if not results:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tidemill.db.database import Database, Row, translated
@@ -23,7 +23,11 @@ class Exchanging(Protocol):
     async def register(self, hostname: str, process: Process, slots: int) -> int: ...
 
     async def finish_and_claim(
-        self, results: Sequence[dict[str, Any]], documents: Sequence[dict[str, Any]], n: int
+        self,
+        results: Sequence[dict[str, Any]],
+        documents: Sequence[dict[str, Any]],
+        n: int,
+        rooms: Mapping[str, int] | None = None,
     ) -> tuple[list[Row], list[Row]]: ...
 
     async def close_runs(self) -> list[int]: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,11 @@ class RemoteExchange:
         return self.worker
 
     async def finish_and_claim(
-        self, results: Sequence[dict[str, Any]], documents: Sequence[dict[str, Any]], n: int
+        self,
+        results: Sequence[dict[str, Any]],
+        documents: Sequence[dict[str, Any]],
+        n: int,
+        rooms: Mapping[str, int] | None = None,
     ) -> tuple[list[Row], list[Row]]:
         """As `Exchange` does. What the site refuses for good is set aside and comes back as moved, `refused`."""
         by_key = {document["sha256"]: document for document in documents}
@@ -109,7 +113,7 @@ class RemoteExchange:
             Result(row, [by_key[key] for key in {row.get("input"), row.get("output")} if key in by_key])
             for row in results
         ]
-        reply = await self._link.outbox.hand_in(self.worker, whole, self._said | {"n": n})
+        reply = await self._link.outbox.hand_in(self.worker, whole, self._said | {"n": n, "rooms": dict(rooms or {})})
         return reply.moved, reply.claimed
 
     async def close_runs(self) -> list[int]:

@@ -112,8 +112,13 @@ class Desk:
         """Seconds that a worker gets which asks for so many."""
         return min(max(asked, SHORTEST_LEASE), max(self._longest_lease, SHORTEST_LEASE))
 
-    async def exchange(self, caller: Caller, results: Sequence[Handed], documents: Sequence[Row], n: int) -> Answer:
-        """Apply results and claim up to `n` tasks. See `Answer` for what is not applied."""
+    async def exchange(
+        self, caller: Caller, results: Sequence[Handed], documents: Sequence[Row], n: int, rooms: Mapping[str, int]
+    ) -> Answer:
+        """Apply results and claim up to `n` tasks, at most `rooms` of the engines named there.
+
+        See `Answer` for what is not applied.
+        """
         async with self._as(caller) as exchange:
             judged = Judged()
             if results:
@@ -121,7 +126,7 @@ class Desk:
                     "remote.vouched", results=orjson.dumps([r.asked() for r in results]).decode()
                 )
                 judged = await self._judge.judge(caller.token, results, documents, vouched)
-            moved, claimed = await exchange.finish_and_claim(judged.rows, judged.documents, n)
+            moved, claimed = await exchange.finish_and_claim(judged.rows, judged.documents, n, rooms)
             if any(row["state"] in ("done", "failed") for row in moved):
                 await exchange.close_runs()
         return Answer(moved, judged.known, judged.refused, _trimmed(claimed))

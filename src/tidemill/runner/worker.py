@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -199,13 +200,22 @@ class Worker:
             known = [{"task": task, "fence": fence} for task, fence in self._held]
             await self._exchange.ask("tasks.disown", tasks=known, notify=True)
             self._unsure = False
-        moved, claimed = await self._handing.hand_in(results, room)
+        moved, claimed = await self._handing.hand_in(results, room, self._rooms())
         self._after(results, moved)
         if claimed:
             await self._specs.prepare(claimed)
         if any(row["state"] in ("done", "failed") for row in moved):
             await self._exchange.close_runs()
         return claimed
+
+    def _rooms(self) -> dict[str, int]:
+        """What the engines that do only so many attempts at once have room for."""
+        held = Counter(one.task.get("kind") for one in self._held.values())
+        return {
+            kind: max(engine.at_once - held[kind], 0)
+            for kind, engine in self._executors.items()
+            if engine.at_once is not None
+        }
 
     def _after(self, results: list[Result], moved: list[Row]) -> None:
         for result in results:

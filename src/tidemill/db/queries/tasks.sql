@@ -1,6 +1,7 @@
 -- Statements that move tasks. Sets go in as one JSON parameter and come out as rows.
 
--- claim: hand out up to :n waiting tasks, of the highest runs first and the last steps first, within each app's limit.
+-- claim: hand out up to :n waiting tasks, of the highest runs first and the last steps first, within each app's limit and
+-- the worker's own room for engines that do only so many at once (:rooms).
 with hand as materialized (
     select s.app_id, count(*) as tasks
     from task t join run r on r.id = t.run_id
@@ -12,7 +13,7 @@ with hand as materialized (
 lane as materialized (
     select r.id as run_id, s.position as step, s.app_id, a.version_id, a.revision, s.parameters, r.steps,
            r.reuse and v.version <> '' as reuse,
-           r.pipeline_version_id,
+           r.pipeline_version_id, a.kind, coalesce((%(rooms)s::jsonb ->> a.kind)::int, %(n)s) as kind_room,
            row_number() over (order by r.priority desc, r.id, s.position desc) as rank,
            case
                when a.circuit_failures >= %(threshold)s then 1 - coalesce(hand.tasks, 0)
@@ -41,19 +42,22 @@ lane as materialized (
 ),
 found as materialized (
     select t.id, t.document, t.fresh, lane.app_id, lane.room, lane.version_id, lane.parameters, lane.reuse, lane.revision,
-           lane.pipeline_version_id
-    from (select * from lane where room > 0 order by rank) lane
+           lane.pipeline_version_id, lane.kind, lane.kind_room
+    from (select * from lane where room > 0 and kind_room > 0 order by rank) lane
     cross join lateral (
         select t.id, t.document, t.fresh from task t
         where t.run_id = lane.run_id and t.step = lane.step and t.state = 'waiting' and not t.held and t.due_at <= now()
         order by t.due_at, t.id
-        limit least(lane.room, %(n)s)
+        limit least(lane.room, lane.kind_room, %(n)s)
         for no key update skip locked
     ) t
     limit %(n)s
 ),
 allowed as (
-    select * from (select *, row_number() over (partition by app_id) as nth from found) f where nth <= room
+    select * from (
+        select *, row_number() over (partition by app_id) as nth, row_number() over (partition by kind) as kind_nth from found
+    ) f
+    where nth <= room and kind_nth <= kind_room
 ),
 claimed as (
     update task t
@@ -61,7 +65,7 @@ claimed as (
         lease_until = now() + make_interval(secs => %(lease)s), reason = null
     from allowed where t.id = allowed.id
     returning t.id, t.fence, t.run_id, t.item_id, t.position, t.step, t.tries, t.document as input, t.started_at,
-              allowed.app_id, allowed.version_id, allowed.revision, allowed.parameters, allowed.pipeline_version_id,
+              allowed.app_id, allowed.kind, allowed.version_id, allowed.revision, allowed.parameters, allowed.pipeline_version_id,
               allowed.reuse and not t.fresh as reuse, t.revision as told
 ),
 noted as (
@@ -69,8 +73,8 @@ noted as (
     select 'task', run_id, id, item_id, position, step, 'running' from claimed
 )
 select c.id, c.fence, c.item_id, i.name as item, c.step, c.tries, encode(c.input, 'hex') as input,
-       c.started_at::text as started_at, c.app_id, c.version_id, c.revision as app_revision, c.pipeline_version_id,
-       c.told as revision, c.told <> i.revision as stale, d.body, d.location,
+       c.started_at::text as started_at, c.app_id, c.kind, c.version_id, c.revision as app_revision,
+       c.pipeline_version_id, c.told as revision, c.told <> i.revision as stale, d.body, d.location,
        encode(earlier.output, 'hex') as earlier_output, earlier.task_id as earlier_task, earlier.fence as earlier_fence
 from claimed c
 join item i on i.id = c.item_id
