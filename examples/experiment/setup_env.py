@@ -28,8 +28,8 @@ def python_of(venv: Path) -> Path:
 
 
 def fingerprint() -> str:
-    """What the environment is made from: this interpreter, where it lies, and the requirements, as one hash."""
-    digest = hashlib.sha256(f"{sys.version} {Path(sys.executable).absolute()}".encode())
+    """What the environment is made from: this Python, where its packages lie, and the requirements, as one hash."""
+    digest = hashlib.sha256(f"{sys.version} {sysconfig.get_path('purelib')}".encode())
     digest.update(REQUIREMENTS.read_bytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""`tidemill demo`: the archive example from nothing to each recording's MMIF, saying what it does and how long."""
+"""`tidemill demo`: an example from nothing to its results, saying what it does and how long. Here: the archive."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,10 @@ import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
+from tidemill.cli.demo_experiment import EVERY, show_experiment
+from tidemill.cli.demo_stages import pages, script, stage, until_interrupted
 from tidemill.cli.exits import Exit
-from tidemill.cli.output import duration, err, say, table, tell
+from tidemill.cli.output import say, table, tell
 from tidemill.errors import TidemillError
 
 if TYPE_CHECKING:
@@ -29,10 +32,18 @@ START_SECONDS = 60.0
 """How long the apps may take to answer."""
 
 
+class Example(StrEnum):
+    """The examples that can be shown."""
+
+    ARCHIVE = "archive"
+    EXPERIMENT = "experiment"
+
+
 @application.command(rich_help_panel="Start")
 def demo(
+    example: Annotated[Example, typer.Argument(help="Which example.")] = Example.ARCHIVE,
     examples: Annotated[
-        Path | None, typer.Option(help="The repository's folder examples/archive.", show_default=False)
+        Path | None, typer.Option(help="The example's folder [default: the repository's].", show_default=False)
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port of the pages [default: any free one].", show_default=False)
@@ -41,33 +52,39 @@ def demo(
         bool | None,
         typer.Option("--stay/--no-stay", help="Stay up at the end [default: on a terminal].", show_default=False),
     ] = None,
+    every: Annotated[float, typer.Option(hidden=True, help="Seconds between two data files.")] = EVERY,
 ) -> None:
-    """Make recordings, start four CLAMS apps, run every recording through them, and show it live."""
-    folder = examples or Path(__file__).resolve().parents[3] / "examples" / "archive"
-    if not (folder / "serve_apps.py").exists():
-        hint = "It comes with the repository: tidemill demo --examples PATH/examples/archive"
-        raise TidemillError(f"There is no archive example in {folder}.", hint=hint)
+    """Show an example from nothing to its results, live.
+
+    archive: recordings go through four CLAMS apps. experiment: data files of a detector are processed as they come.
+    """
+    folder = examples or Path(__file__).resolve().parents[3] / "examples" / example
+    if not (folder / "site.toml").exists():
+        hint = f"It comes with the repository: tidemill demo {example} --examples PATH/examples/{example}"
+        raise TidemillError(f"There is no {example} example in {folder}.", hint=hint)
     stays = sys.stdout.isatty() if stay is None else stay
-    raise typer.Exit(door.run(_demo(folder, port or 0, stays)))
+    if example is Example.ARCHIVE:
+        raise typer.Exit(door.run(_demo(folder, port or 0, stays)))
+    raise typer.Exit(door.run(show_experiment(folder, port or 0, stays, every)))
 
 
 async def _demo(folder: Path, port: int, stay: bool) -> Exit:
     python = folder / ".venv" / "bin" / "python"
     say("Tidemill's archive: recordings go through four CLAMS apps, and their slates are read.\n")
-    with _stage("The apps' environment (about 600 MB, once)"):
-        await _script(sys.executable, folder / "setup_env.py")
-    with _stage("Recordings with bars, tone, slate, programme and credits; three with faults"):
-        await _script(python, folder / "make_recordings.py", folder / "recordings")
+    with stage("The apps' environment (about 600 MB, once)"):
+        await script(sys.executable, folder / "setup_env.py")
+    with stage("Recordings with bars, tone, slate, programme and credits; three with faults"):
+        await script(python, folder / "make_recordings.py", folder / "recordings")
     truth = json.loads((folder / "recordings" / "truth.json").read_text(encoding="utf-8"))
     async with AsyncExitStack() as house:
-        with _stage("PostgreSQL, in the site's folder"):
+        with stage("PostgreSQL, in the site's folder"):
             site = await house.enter_async_context(door.opened())
-        with _stage("Four apps, each a web service"):
+        with stage("Four apps, each a web service"):
             urls = await house.enter_async_context(_apps(python, folder, site.settings.site))
-        with _stage("The site file: apps, their metadata, the pipeline; the files; a batch"):
+        with stage("The site file: apps, their metadata, the pipeline; the files; a batch"):
             await _prepare(site, folder, urls)
-        with _stage("The pages"):
-            address = await house.enter_async_context(_pages(site, port))
+        with stage("The pages"):
+            address = await house.enter_async_context(pages(site, port))
         tell(f"\nWatch it live:  {address}\n")
         await house.enter_async_context(_worker(site))
         run = await _run(site)
@@ -75,28 +92,8 @@ async def _demo(folder: Path, port: int, stay: bool) -> Exit:
         tell(f"\nLook at it:  {address}")
         if stay:
             say("Ctrl-C ends the demo.")
-            await _until_interrupted()
+            await until_interrupted()
     return exit_code
-
-
-@contextmanager
-def _stage(what: str) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
-    began = time.monotonic()
-    with err().status(what):
-        yield
-    say(f"  ✓ {what}  ({duration(time.monotonic() - began)})")
-
-
-async def _script(*command: object) -> None:
-    """Run one of the example's scripts to its end. Raises TidemillError with the end of what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(str(part) for part in command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    said, _ = await process.communicate()
-    if process.returncode:
-        tail = "\n".join(said.decode(errors="replace").strip().splitlines()[-8:])
-        raise TidemillError(f"{Path(str(command[1])).name} ended with {process.returncode}:\n{tail}")
 
 
 @asynccontextmanager
@@ -145,16 +142,6 @@ async def _prepare(site: Site, folder: Path, urls: dict[str, str]) -> None:
             await batches.get(session, BATCH)
         except NotFound:
             await batches.make(session, BATCH, batches.FromProject(PROJECT), pipeline=PIPELINE)
-
-
-@asynccontextmanager
-async def _pages(site: Site, port: int) -> AsyncIterator[str]:
-    """Serve the pages; their address with the key."""
-    from tidemill.main import make_web
-    from tidemill.web.serve import serving
-
-    async with serving(make_web(site), "127.0.0.1", port) as bound:
-        yield f"http://127.0.0.1:{bound}/?key={site.settings.web_key()}"
 
 
 @asynccontextmanager
@@ -216,9 +203,3 @@ def _as_it_should(recording: dict[str, Any], slate: str | None) -> bool:
 
 
 FATAL = ("cut-short", "not-video")
-
-
-async def _until_interrupted() -> None:
-    stopped = asyncio.Event()
-    with door.stop_signals(lambda _: stopped.set()):
-        await stopped.wait()
