@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -417,3 +418,20 @@ async def test_unknown_names_are_told(mill: Watched) -> None:
         await mill.why("x", "pulse")
     with pytest.raises(NotFound, match="no pipeline named 'chaim'"):
         await mill.watch("b", "chaim")
+
+
+async def test_a_watch_that_cannot_take_an_item_in_does_not_keep_the_others_from_it(
+    mill: Watched, tmp_path: Path
+) -> None:
+    """The document of `large` has to go to the object store, and that is away."""
+    (tmp_path / "documents").write_text("in the way of the folder")
+    large = await mill.watch("large", condition={"prefix": "large"})
+    small = await mill.watch("small", condition={"prefix": "small"})
+    await mill.keep_house()
+    await mill.add("large", metadata='{"x": "' + "y" * 5000 + '"}')
+    await mill.add("small")
+    await mill.look()
+    assert (await mill.standing(large), await mill.standing(small)) == ({}, {"small": "waiting"})
+    (tmp_path / "documents").unlink()
+    await mill.look()
+    assert await mill.standing(large) == {"large": "waiting"}

@@ -12,7 +12,7 @@ A task whose item no longer matches is held, and released when it matches again;
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.domain.conditions import Condition
+from tidemill.errors import DatabaseUnavailable
 from tidemill.runner import runs
 from tidemill.runner.entering import Entrance
 from tidemill.runner.housekeeping import Duty, alone
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 
 CHUNK = 2000
 """Items that enter in one transaction."""
+
+HELD_CHUNK = 10_000
+"""Tasks that are held or released in one transaction of a sweep."""
 
 OLD = 10_000
 """Transactions after which a watch takes note that it has seen them though none of them was about items."""
@@ -62,14 +66,14 @@ class Watching:
 
     async def look(self, database: Database) -> None:
         """Let enter what has changed, in every watch."""
-        watches = await _active(database)
-        await asyncio.gather(*(self._look(database, row["name"]) for row in watches if row["followed"]))
+        names = [row["name"] for row in await _active(database) if row["followed"]]
+        await _each(names, *(self._look(database, name) for name in names))
 
     async def sweep_due(self, database: Database) -> None:
         """Sweep the watches for which it is time; once in the life of a process, all that were not just swept."""
-        for row in await _active(database, again=not self._begun):
-            if row["sweep"]:
-                await self.sweep(database, row["name"])
+        names = [row["name"] for row in await _active(database, again=not self._begun) if row["sweep"]]
+        for name in names:
+            await _each([name], self.sweep(database, name))
         self._begun = True
 
     async def sweep(self, database: Database, name: str) -> None:
@@ -107,20 +111,20 @@ class Watching:
                 return True
             await fetch(session, "watch.sweep_begins", {"run": watch["run_id"]})
         parts, params = predicate(Condition.stored(watch["condition"]))
-        for statement in ("watch.missing", "watch.astray"):
+        for statement, most in (("watch.missing", CHUNK), ("watch.astray", HELD_CHUNK)):
             after: int | None = 0
             while after is not None:
                 async with database.begin() as session:
                     now = await _taken(session, "watch.take", name)
                     if now is None or _changed(watch, now):
                         return now is None
-                    asked = params | _about(now) | {"after": after, "n": CHUNK}
+                    asked = params | _about(now) | {"after": after, "n": most}
                     rows = await fetch(session, statement, asked, parts)
                     if statement == "watch.missing" and rows:
                         await self._enter(session, now, [row["id"] for row in rows])
                     elif rows:
                         await _hold_or_release(session, now, rows)
-                after = rows[-1]["id"] if len(rows) == CHUNK else None
+                after = rows[-1]["id"] if len(rows) == most else None
         async with database.begin() as session:
             await fetch(session, "watch.swept", {"run": watch["run_id"], "condition": watch["condition"]})
         return True
@@ -159,6 +163,15 @@ async def _hold_or_release(session: AsyncSession, watch: Row, tasks: Sequence[Ro
                 held.append({"task": task["id"], "reason": MARK + "; ".join(reasons)})
         await fetch(session, "watch.hold", {"tasks": orjson.dumps(held).decode()})
     await runs.announce(session)
+
+
+async def _each(names: Sequence[str], *work: Awaitable[None]) -> None:
+    """Do it for every watch. One that fails is logged and comes again; it does not keep the others from being done."""
+    for name, ended in zip(names, await asyncio.gather(*work, return_exceptions=True), strict=True):
+        if isinstance(ended, DatabaseUnavailable | asyncio.CancelledError):
+            raise ended
+        if isinstance(ended, BaseException):
+            log.error("a watching run failed", watch=name, exc_info=ended)
 
 
 async def _active(database: Database, again: bool = False) -> list[Row]:

@@ -60,7 +60,8 @@ select pg_current_snapshot()::text as seen,
 -- missing: the next :n items after :after that match and have not entered.
 select i.id from item i
 where i.id > %(after)s
-  and not exists (select from batch_item b where b.batch_id = %(batch)s and b.item_id = i.id)
+  and not exists (select from batch_item b
+                  where b.batch_id = %(batch)s and b.item_id = i.id and b.item_id > %(after)s)
   and coalesce({matches}, false)
 order by i.id limit %(n)s;
 
