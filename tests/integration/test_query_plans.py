@@ -17,6 +17,7 @@ from psycopg import sql as compose
 from tests.conftest import TEMPLATE, _with_database
 
 from tidemill.db.queries import sql
+from tidemill.domain.item_search import parse_search
 
 PLANS = "-c plan_cache_mode=force_generic_plan -c timezone=UTC -c jit=off"
 """As the workers' connections have them, without the ban on sequential scans: the indexes must win by themselves."""
@@ -26,7 +27,7 @@ RUNS, ITEMS, WAITING, IN_HAND = 20, 5000, 2000, 200
 
 _FILL = f"""
 set session_replication_role = replica;
-insert into item (name) select 'item-' || n from generate_series(1, {ITEMS}) n;
+insert into item (name, metadata) select 'item-' || n, jsonb_build_object('run', n) from generate_series(1, {ITEMS}) n;
 insert into app (name, kind, url, version_id, concurrency) values ('f', 'python', 'python:f', 1, null), ('g', 'python',
     'python:g', 2, 500);
 insert into app_version (app_id, version, digest) values (1, '1', ''), (2, '1', '');
@@ -34,11 +35,12 @@ insert into pipeline (name, version_id) values ('p', 1);
 insert into pipeline_version (pipeline_id, number) values (1, 1);
 insert into step (pipeline_version_id, position, name, app_id, parameters) values (1, 0, 'a', 1, '{{"x": 1}}'),
     (1, 1, 'b', 2, '{{}}');
-insert into batch (name) values ('b');
+insert into batch (name) values ('b'), ('whole');
+insert into batch_item (batch_id, position, item_id) select 2, n - 1, n from generate_series(1, {ITEMS}) n;
 insert into batch_item (batch_id, position, item_id) select 1, n - 1, n from generate_series(1, {ITEMS}) n;
 insert into worker (hostname, pid, slots, kinds) values ('here', 1, 256, '{{python}}');
 insert into run (batch_id, pipeline_version_id, steps, total, state, finished_at)
-    select 1, 1, 2, {ITEMS}, 'done', now() from generate_series(1, {RUNS});
+    select 1 + (n = {RUNS})::int, 1, 2, {ITEMS}, 'done', now() from generate_series(1, {RUNS}) n;
 insert into run (batch_id, pipeline_version_id, steps, total) values (1, 1, 2, {WAITING + IN_HAND});
 insert into document (sha256, size, body)
     select sha256(n::text::bytea), 10, n::text from generate_series(1, {RUNS * ITEMS}) n;
@@ -57,6 +59,8 @@ insert into task (run_id, position, item_id, document, state, fence, worker_id, 
     select {RUNS + 1}, {WAITING} + n - 1, {WAITING} + n, sha256(n::text::bytea), 'running', 1, 1,
            now() + interval '1 h', now()
     from generate_series(1, {IN_HAND}) n;
+insert into tally (run_id, step, state, tasks)
+    select run_id, step, state, count(*) from task group by run_id, step, state;
 """
 FIRST_IN_HAND = RUNS * ITEMS + WAITING + 1
 CLAIMS = [{"task": FIRST_IN_HAND + n, "fence": 1} for n in range(100)]
@@ -72,6 +76,12 @@ STANDING = {
     "worker": 1, "rooms": "{}",
 }  # fmt: skip
 RUN, OLD = RUNS + 1, 3
+
+
+def params(search: str) -> dict[str, Any]:
+    """Of a search of items, a page of it."""
+    return parse_search(search).params() | {"limit": 100, "offset": 0, "most": 1001}
+
 
 HOT: dict[str, tuple[dict[str, Any], int]] = {
     # statement: (parameters, pages that it may touch)
@@ -90,14 +100,43 @@ HOT: dict[str, tuple[dict[str, Any], int]] = {
     "tasks.close_runs": ({"runs": [RUN]}, 60),
     "workers.bury": ({"workers": [9]}, 400),
     "workers.records": ({"items": list(range(1, 101))}, 500),
-    "look.grid": ({"run": OLD}, 1500),
-    "look.window": ({"run": OLD, "from": 2000, "states": None, "step": None, "like": None, "limit": 50}, 500),
+    "look.grid": ({"run": OLD, "from": 0, "to": ITEMS}, 1500),
+    "look.ends": ({"run": OLD}, 20),
+    "look.window": (
+        {"run": OLD, "from": 2000, "states": None, "steps": None, "letters": None, "grams_of": None, "limit": 50},
+        500,
+    ),
+    "look.workers": ({"seconds": 45.0}, 400),
     "look.running": ({"run": RUN}, 400),
     "items.attempts": ({"item": 7, "run": None}, 400),
     "items.tasks": ({"item": 7}, 300),
     "items.process": ({"item": 7}, 400),
     "feed.read": ({"xid": "0", "id": 0, "to_xid": "9" * 18, "to_id": 0, "run": None, "kinds": None, "limit": 20}, 150),
     "feed.now": ({}, 20),
+    "live.moved": ({"seen": "100000:100000:", "runs": [RUN], "most": None, "block": 10_000}, 60),
+}
+
+ANY_TASK = {"from": 0, "states": None, "steps": None, "letters": None, "grams_of": None, "limit": 101}
+SEARCHED: dict[str, tuple[str, dict[str, Any], int]] = {
+    # what: (statement, parameters, pages that it may touch); planned for these parameters, as the product has it
+    "items by some letters of the name": ("catalogue.matching", params("item-499"), 400),
+    "items by two letters that no name has": ("catalogue.matching", params("zq"), 40),
+    "items by the beginning of the name": ("catalogue.matching", params("item-499*"), 400),
+    "items between two names": ("catalogue.matching", params("from:item-4990 to:item-4992"), 400),
+    "items of a rare status": ("catalogue.matching", params("status:bad"), 40),
+    "items by a value in the metadata": ("catalogue.matching", params("run=17"), 200),
+    "the API's items by letters": ("look.items", {"letters": "item-499", "limit": 50, "offset": 0}, 600),
+    "the first items": ("catalogue.matching", params("") | {"most": 101}, 300),
+    "failed tasks of a run": ("look.window", ANY_TASK | {"run": OLD, "states": ["failed"], "steps": [0, 1]}, 100),
+    "tasks at work": ("look.window", ANY_TASK | {"run": RUN, "states": ["submitted"], "steps": [0, 1]}, 400),
+    "tasks by letters, in a long run": (
+        "look.window",
+        ANY_TASK | {"run": OLD, "letters": "-4999", "grams_of": "-4999"},
+        300,
+    ),
+    "how far a batch is": ("batches.list", {"name": "whole", "contains": None, "limit": 1, "offset": 0}, 300),
+    "what of a batch has not started": ("batches.not_started", {"batch": 2, "limit": 20}, 300),
+    "what a start would take in": ("startable.count", {"batch": "whole", "pipeline": "p"}, 300),
 }
 
 
@@ -125,6 +164,19 @@ def test_a_hot_statement_uses_its_indexes(filled: psycopg.Connection[Any], name:
     assert not scans, f"{name} reads all of {', '.join(sorted({node['Relation Name'] for node in scans}))}"
     touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert touched <= most, f"{name} touched {touched} pages"
+
+
+@pytest.mark.parametrize("what", SEARCHED)
+def test_what_is_searched_for_is_found_by_an_index(filled: psycopg.Connection[Any], what: str) -> None:
+    name, params, most = SEARCHED[what]
+    filled.execute("set plan_cache_mode = force_custom_plan")
+    plan = explain(filled, name, params)
+    filled.execute("set plan_cache_mode = force_generic_plan")
+    scans = [node for node in nodes(plan) if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
+    read = {node["Relation Name"] for node in scans} & LARGE
+    assert not read, f"{what}: reads all of {', '.join(sorted(read))}"
+    touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert touched <= most, f"{what}: touched {touched} pages"
 
 
 def test_the_reuse_lookup_is_an_index_probe(filled: psycopg.Connection[Any]) -> None:

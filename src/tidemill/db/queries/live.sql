@@ -13,8 +13,8 @@ stand as (
            string_agg('[' || t.position || ',"' || chr(256 + t.step * 8
                    + case t.state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
                                   when 'done' then 3 when 'failed' then 4 else 5 end) || '"]', ',') as cells
-    from (select distinct task_id from fresh where kind = 'task' and run_id = any(%(runs)s)) f
-    join task t on t.id = f.task_id
+    from task t
+    where t.id = any(array(select distinct task_id from fresh where kind = 'task' and run_id = any(%(runs)s)))
     group by t.run_id, t.position / %(block)s::int
 )
 select pg_current_snapshot()::text as seen,
