@@ -242,24 +242,3 @@ marked as (
     on conflict (id) do update set seq = excluded.seq, updated_at = now()
 )
 select count(*) as changes from removed;
-
--- moved: where those tasks of :runs stand that changed since the snapshot :seen, a line per run; at most :most changes.
-with fresh as materialized (
-    select c.kind, c.run_id, c.task_id from change c
-    where c.xid >= pg_snapshot_xmin(%(seen)s::text::pg_snapshot)
-      and not pg_visible_in_snapshot(c.xid, %(seen)s::text::pg_snapshot)
-    limit %(most)s
-),
-stand as (
-    select t.run_id, count(*) as tasks,
-           '[' || string_agg('[' || t.position || ',"' || chr(256 + t.step * 8
-                   + case t.state when 'waiting' then 0 when 'running' then 1 when 'submitted' then 2
-                                  when 'done' then 3 when 'failed' then 4 else 5 end) || '"]', ',') || ']' as cells
-    from (select distinct task_id from fresh where kind = 'task' and run_id = any(%(runs)s)) f
-    join task t on t.id = f.task_id
-    group by t.run_id
-)
-select pg_current_snapshot()::text as seen,
-       (select count(*) from fresh) as changes,
-       coalesce((select array_agg(distinct run_id) from fresh where run_id is not null), '{}') as runs,
-       (select json_agg(stand) from stand) as stand;
