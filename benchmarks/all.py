@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+import feed
 import latency
 import pages
 import peer
@@ -40,6 +41,7 @@ def plan(quick: bool, peers: bool) -> list[tuple[str, Measure, list[str]]]:
         ("start", start, ["--items", "10000", "--starts", "1"] if quick else []),
         ("pages", pages, ["--items", "10000", "--seconds", "4", "--requests", "10"] if quick else []),
     ]
+    made.append(("feed", feed, ["--seconds", "3", "--rounds", "1", "--items", "2000"] if quick else []))
     if peers:
         made.insert(2, ("peers", peer, ["--items", "300"] if quick else []))
     return [(name, _measure(module), args) for name, module, args in made]

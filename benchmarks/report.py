@@ -57,6 +57,8 @@ def lines(found: Mapping[str, Figures]) -> Iterator[Line]:
         yield from _start(found["start"])
     if "pages" in found:
         yield from _pages(found["pages"])
+    if "feed" in found:
+        yield from _feed(found["feed"])
 
 
 def _engine(found: Figures) -> Iterator[Line]:
@@ -108,6 +110,18 @@ def _pages(found: Figures) -> Iterator[Line]:
     yield Line("changes that some page never heard of", "", busy["missed"] + single["missed"], at_most=0)
     if "web_cpu_percent" in busy:
         yield Line("the web process meanwhile", "% of a core", busy["web_cpu_percent"])
+
+
+def _feed(found: Figures) -> Iterator[Line]:
+    followers, asked = found["followers"], found["asked_per_second"]
+    for mode, figures in found["modes"].items():
+        ours = mode.startswith("shared")
+        how = mode.replace("shared", "one reader")
+        yield _spread(f"the feed to {followers} followers, {how}", "changes/s", figures["per_second"], at_least=asked * 10 // 11 if ours else None)
+        yield _spread("the same, 95th percentile of a change's way", "ms", figures["p95_ms"])
+        yield Line("changes that some follower had not", "", figures["missed"], at_most=0 if ours else None)
+        if "web_percent" in figures:
+            yield _spread("the web process meanwhile", "% of a core", figures["web_percent"])
 
 
 def _spread(name: str, unit: str, found: Figures, **target: Any) -> Line:
