@@ -17,7 +17,7 @@ import typer
 from tidemill.cli import door
 from tidemill.cli.application import application
 from tidemill.cli.demo_experiment import EVERY, show_experiment
-from tidemill.cli.demo_stages import pages, script, stage, until_interrupted
+from tidemill.cli.demo_stages import pages, say_farewell, script, stage, until_interrupted
 from tidemill.cli.exits import Exit
 from tidemill.cli.output import say, table, tell
 from tidemill.errors import TidemillError
@@ -89,10 +89,12 @@ async def _demo(folder: Path, port: int, stay: bool) -> Exit:
         await house.enter_async_context(_worker(site))
         run = await _run(site)
         exit_code = await _tell_results(site, run, truth)
-        tell(f"\nLook at it:  {address}")
         if stay:
+            tell(f"\nLook at it:  {address}")
             say("Ctrl-C ends the demo.")
             await until_interrupted()
+        else:
+            say_farewell(site)
     return exit_code
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.cli import door
-from tidemill.cli.demo_stages import pages, script, stage, until_interrupted
+from tidemill.cli.demo_stages import pages, say_farewell, script, stage, until_interrupted
 from tidemill.cli.exits import Exit
 from tidemill.cli.output import SIGNS, duration, say, table, tell
 from tidemill.errors import TidemillError
@@ -60,10 +60,12 @@ async def show_experiment(folder: Path, port: int, stay: bool, every: float) -> 
             group.create_task(arrivals.receive(python, folder, every))
             group.create_task(arrivals.follow())
         exit_code = await _tell_results(arrivals, python, folder)
-        tell(f"\nLook at it:  {where}")
         if stay:
+            tell(f"\nLook at it:  {where}")
             _tell_what_next(arrivals, folder)
             await until_interrupted()
+        else:
+            say_farewell(site)
     return exit_code
 
 

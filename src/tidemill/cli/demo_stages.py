@@ -47,6 +47,11 @@ async def pages(site: Site, port: int) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{bound}/?key={site.settings.web_key()}"
 
 
+def say_farewell(site: Site) -> None:
+    """Say how to look again at what a demo leaves, whose pages end with it."""
+    say(f"\nThe pages end here. They are back with: tidemill --site {site.settings.site} up")
+
+
 async def until_interrupted() -> None:
     """Stay until Ctrl-C."""
     stopped = asyncio.Event()
