@@ -26,7 +26,7 @@ import orjson
 import psycopg
 import uvloop
 from pages import Web, web
-from processes import backends, cpu_seconds
+from processes import cpu_seconds
 from scratch import durability, must_be_durable, scratch_database
 from workload import catalogue, define, percentile, spread, start
 
@@ -136,7 +136,7 @@ async def one(site: Web, url: str, tasks: Sequence[int], mode: str, args: argpar
             while not all(one.ready for one in followers):  # noqa: ASYNC110 - told by as many tasks
                 await asyncio.sleep(0.05)
         wanted = int(args.changes * args.seconds / AT_ONCE) * AT_ONCE
-        before, servers = cpu_seconds([site.pid]), cpu_seconds(backends(url))
+        before = cpu_seconds([site.pid])
         writer = multiprocessing.get_context("spawn").Process(
             target=write, args=(url, tasks, args.changes, args.seconds), daemon=True
         )
@@ -145,7 +145,7 @@ async def one(site: Web, url: str, tasks: Sequence[int], mode: str, args: argpar
         while any(one.changes < wanted for one in followers) and time.perf_counter() < ends:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         passed = time.time() - min(one.first for one in followers)
-        after, servers_after = cpu_seconds([site.pid]), cpu_seconds(backends(url))
+        after = cpu_seconds([site.pid])
         writer.join()
     finally:
         for task in reading:
@@ -161,9 +161,6 @@ async def one(site: Web, url: str, tasks: Sequence[int], mode: str, args: argpar
         "p95_ms": round(percentile(late, 0.95), 1),
         "max_ms": round(max(late), 1),
         "web_percent": None if before is None or after is None else round(100 * (after - before) / passed),
-        "database_percent": None
-        if servers is None or servers_after is None
-        else round(100 * (servers_after - servers) / passed),
     }
 
 
@@ -195,7 +192,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
 def _summed(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     spreads = {
         name: spread([one[name] for one in rounds], 1)
-        for name in ("per_second", "median_ms", "p95_ms", "web_percent", "database_percent")
+        for name in ("per_second", "median_ms", "p95_ms", "web_percent")
         if all(one[name] is not None for one in rounds)
     }
     return spreads | {name: sum(one[name] for one in rounds) for name in ("missed", "different")}

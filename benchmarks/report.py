@@ -117,7 +117,8 @@ def _feed(found: Figures) -> Iterator[Line]:
     for mode, figures in found["modes"].items():
         ours = mode.startswith("shared")
         how = mode.replace("shared", "one reader")
-        yield _spread(f"the feed to {followers} followers, {how}", "changes/s", figures["per_second"], at_least=asked * 10 // 11 if ours else None)
+        least = asked * 10 // 11 if ours else None
+        yield _spread(f"the feed to {followers} followers, {how}", "changes/s", figures["per_second"], at_least=least)
         yield _spread("the same, 95th percentile of a change's way", "ms", figures["p95_ms"])
         yield Line("changes that some follower had not", "", figures["missed"], at_most=0 if ours else None)
         if "web_percent" in figures:

@@ -192,6 +192,26 @@ async def test_docs_show_the_record_with_its_process(database: Database, documen
     assert "doc" not in plain["results"][0]
 
 
+async def test_a_task_moved_by_two_transactions_in_turn_is_told_where_it_stands_now(
+    database: Database, web: Web
+) -> None:
+    """The second to move it took its number first, so its change comes first; `now` is right in both."""
+    made = await make_run(database, items=1)
+    move = (
+        "with moved as (update task set state = {0}, finished_at = {1} where run_id = %s returning *)"
+        " insert into change (kind, run_id, task_id, item_id, position, step, state)"
+        " select 'task', run_id, id, item_id, position, step, state from moved"
+    )
+    early, other = await database.connect(), await database.connect()
+    async with early, other, early.transaction():
+        await early.execute("select pg_current_xact_id()")
+        await other.execute(move.format("'failed'", "now()").encode(), [made.run])
+        await early.execute(move.format("'waiting'", "null").encode(), [made.run])
+    results = (await get(web, "/api/changes?kind=task&include_docs=true"))["results"]
+    assert [result["changes"][0]["state"] for result in results] == ["waiting", "failed"]
+    assert [result["now"]["state"] for result in results] == ["waiting", "waiting"]
+
+
 async def test_a_snapshot_and_the_feed_from_it_make_the_state_at_every_moment(database: Database, web: Web) -> None:
     """While items come and are edited, snapshots are taken; each, and what follows it, gives the same end."""
     await records(database)

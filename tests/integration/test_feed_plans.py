@@ -66,7 +66,7 @@ PLANS: dict[str, tuple[str, dict[str, Any], int]] = {
     "items at a rare step": ("views.carriers", {"name": "a", "after": 0, "most": 500, "statuses": None}, 1500),
     "items at the step that all have done": (
         "views.carriers", {"name": "c", "after": 20_000, "most": 100, "statuses": None}, 5000),
-    "items at a step with another name": ("views.carriers", {"name": "a2", "after": 0, "most": 500, "statuses": None}, 20),
+    "items at a step with another name": ("views.carriers", {"name": "a2", "after": 0, "most": 50, "statuses": None}, 20),
 }  # fmt: skip
 
 

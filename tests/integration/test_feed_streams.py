@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.followers import INSERT, KINDS, Stream, event_stream, following, until, write
 from tests.webserver import Web, web_site
@@ -160,6 +161,27 @@ async def test_a_longpoll_with_a_heartbeat_stays_open_until_there_is_something(d
                     await connection.execute("select pg_notify('tidemill_change', '')")
     assert said[:2] == ["", ""]
     assert json.loads(said[-1])["results"][0]["position"] == 5
+
+
+async def test_a_stream_stays_open_while_the_database_is_away(database: Database, database_url: str, web: Web) -> None:
+    name, admin = database_url.rsplit("/", 1)[1], database_url.rsplit("/", 1)[0] + "/postgres"
+    written: dict[int, str] = {}
+    async with following(web, "/api/changes?feed=continuous&heartbeat=200&since=0") as stream:
+        await write(database, 1, 5, written)
+        await until(lambda: set(stream.numbers) == set(written))
+        writer = await database.connect()
+        async with writer, await psycopg.AsyncConnection.connect(admin, autocommit=True) as connection:
+            await connection.execute(f"alter database {name} allow_connections false".encode())
+            cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> %s"
+            await connection.execute(cut, [name, writer.info.backend_pid])
+            beats = stream.heartbeats
+            await until(lambda: stream.heartbeats >= beats + 3, "it still shows signs of life")
+            for number in (7, 8):
+                await writer.execute(INSERT, {"n": number, "kind": "task"})
+            await connection.execute(f"alter database {name} allow_connections true".encode())
+        await until(lambda: set(stream.numbers) == {*written, 7, 8}, "what was written meanwhile")
+        assert len(stream.numbers) == len(written) + 2
+        assert stream.error is None
 
 
 async def test_who_reads_slowly_is_left_behind_and_still_misses_nothing(database: Database, web: Web) -> None:
