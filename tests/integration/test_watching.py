@@ -14,6 +14,7 @@ from tidemill.db.database import Database
 from tidemill.errors import Conflict, NotFound
 from tidemill.pipelines import watching
 from tidemill.runner import redo, runs, watch, watch_steering
+from tidemill.runner.housekeeping import Duty, Housekeeping
 from tidemill.storage.documents import DocumentStore
 
 Json = dict[str, Any]
@@ -435,3 +436,17 @@ async def test_a_watch_that_cannot_take_an_item_in_does_not_keep_the_others_from
     (tmp_path / "documents").unlink()
     await mill.look()
     assert await mill.standing(large) == {"large": "waiting"}
+
+
+async def test_housekeepers_end_when_told_even_as_something_wakes_them(mill: Watched) -> None:
+    async def nothing(_: Database) -> None: ...
+
+    for _ in range(20):
+        house = Housekeeping(mill.database, [Duty("nothing", nothing, every=60, wakes=frozenset({"items"}))])
+        job = asyncio.create_task(house.run())
+        for _ in range(6):  # until the duty is done and waits
+            await asyncio.sleep(0)
+        house._wake_all()
+        job.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.gather(job, return_exceptions=True)

@@ -65,7 +65,8 @@ class Housekeeping:
             except Exception:
                 log.exception("a duty failed", duty=duty.name)
             with suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), duty.every)
+                async with asyncio.timeout(duty.every):  # wait_for of Python 3.11 can swallow a cancellation
+                    await woken.wait()
 
     async def _listen(self) -> None:
         link = DatabaseLink(self._database)
