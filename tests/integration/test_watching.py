@@ -448,5 +448,5 @@ async def test_housekeepers_end_when_told_even_as_something_wakes_them(mill: Wat
             await asyncio.sleep(0)
         house._wake_all()
         job.cancel()
-        async with asyncio.timeout(5):
-            await asyncio.gather(job, return_exceptions=True)
+        ended, _ = await asyncio.wait([job], timeout=5)
+        assert ended
