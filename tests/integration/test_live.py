@@ -198,7 +198,8 @@ async def listeners(database: Database) -> int:
     connection = await database.connect()
     async with connection:
         cursor = await connection.execute(
-            "select count(*) as n from pg_stat_activity where datname = current_database() and query = 'listen tidemill_change'"
+            "select count(*) as n from pg_stat_activity "
+            "where datname = current_database() and query = 'listen tidemill_change'"
         )
         row = await cursor.fetchone()
         assert row is not None

@@ -77,7 +77,8 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
         (APP + "max_answer = '5XB'", "4: app 'bars': max_answer is \"5XB\", but must be bytes, or a size such as"),
         (
             APP + "kind = 'htttp'",
-            "4: app 'bars': kind is \"htttp\", but must be 'http', 'python', 'command' or 'transfer'; did you mean 'http'?",
+            "4: app 'bars': kind is \"htttp\", but must be 'http', 'python', 'command' or 'transfer'; "
+            "did you mean 'http'?",
         ),
         (APP + "version = '1'", "4: app 'bars': a CLAMS app says its version itself; leave version out."),
         (APP + "\n" + APP, "6: there is another app named 'bars', on line 1; each needs its own name."),
