@@ -128,3 +128,9 @@ create or replace function name_grams(text) returns text[] language sql immutabl
     select coalesce(array_agg(distinct substr(lower($1), n, long)), '{}')
     from generate_series(2, 3) long, generate_series(1, length($1) - long + 1) n
 $$;
+
+-- Those of them that a name must have which contains these letters: the longest that there are, since they are the rarest.
+create or replace function search_grams(text) returns text[] language sql immutable strict parallel safe as $$
+    select coalesce(array_agg(distinct substr(lower($1), n, least(3, length($1)))), '{}')
+    from generate_series(1, length($1) - least(3, length($1)) + 1) n where length($1) > 1
+$$;

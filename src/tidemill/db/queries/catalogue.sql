@@ -6,7 +6,7 @@ from (
     select i.id, i.name
     from item i
     where (%(letters)s::text is null or strpos(lower(i.name), lower(%(letters)s)) > 0)
-      and (%(grams_of)s::text is null or name_grams(i.name) @> name_grams(%(grams_of)s))
+      and (%(grams_of)s::text is null or name_grams(i.name) @> search_grams(%(grams_of)s))
       and (%(contains)s::text[] is null or i.name ilike all(%(contains)s::text[]))
       and (%(prefixes)s::text[] is null or i.name like all(%(prefixes)s::text[]))
       and (%(from)s::text is null or i.name ~>=~ %(from)s) and (%(to)s::text is null or i.name ~<=~ %(to)s)

@@ -31,7 +31,7 @@ where t.run_id = %(run)s and t.position >= %(from)s
   and (%(states)s::text[] is null or t.state = any(%(states)s))
   and (%(steps)s::int[] is null or t.step = any(%(steps)s))
   and (%(letters)s::text is null or strpos(lower(i.name), lower(%(letters)s)) > 0)
-  and (%(grams_of)s::text is null or name_grams(i.name) @> name_grams(%(grams_of)s))
+  and (%(grams_of)s::text is null or name_grams(i.name) @> search_grams(%(grams_of)s))
 order by t.position
 limit %(limit)s;
 
@@ -132,7 +132,7 @@ select i.id, i.name, i.status, i.metadata, i.revision, i.updated_at, newest.run_
 from (
     select * from item
     where %(letters)s::text is null
-       or name_grams(name) @> name_grams(%(letters)s) and strpos(lower(name), lower(%(letters)s)) > 0
+       or name_grams(name) @> search_grams(%(letters)s) and strpos(lower(name), lower(%(letters)s)) > 0
     order by name limit %(limit)s offset %(offset)s
 ) i
 left join lateral (

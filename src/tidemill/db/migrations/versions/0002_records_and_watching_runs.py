@@ -286,6 +286,7 @@ def downgrade() -> None:
     op.execute("drop function last_step(bigint)")
     op.drop_index("item_grams_idx", table_name="item")
     op.execute("drop function name_grams(text)")
+    op.execute("drop function search_grams(text)")
     op.drop_table("floor")
     op.drop_constraint(op.f("worker_token_id_fkey"), "worker", type_="foreignkey")
     op.drop_column("worker", "token_id")
