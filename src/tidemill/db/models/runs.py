@@ -192,6 +192,7 @@ class Task(Base):
         Index("task_waiting_idx", "run_id", "step", "held", "due_at", "id", postgresql_where=text("state = 'waiting'")),
         Index("task_in_hand_idx", "run_id", "step", postgresql_where=text(_in_hand)),
         Index("task_failed_idx", "finished_at", postgresql_where=text("state = 'failed'")),
+        Index("task_failed_position_idx", "run_id", "position", postgresql_where=text("state = 'failed'")),
         Index("task_ended_idx", "run_id", "step", "state", "id", postgresql_where=text(_final)),
         {"postgresql_with": HOT},
     )

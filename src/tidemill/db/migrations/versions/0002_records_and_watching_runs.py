@@ -235,6 +235,13 @@ def upgrade() -> None:
         "task_failed_idx", "task", ["finished_at"], unique=False, postgresql_where=sa.text("state = 'failed'")
     )
     op.create_index(
+        "task_failed_position_idx",
+        "task",
+        ["run_id", "position"],
+        unique=False,
+        postgresql_where=sa.text("state = 'failed'"),
+    )
+    op.create_index(
         "task_ended_idx",
         "task",
         ["run_id", "step", "state", "id"],
@@ -275,6 +282,7 @@ def downgrade() -> None:
     op.drop_index("attempt_finished_at_idx", table_name="attempt")
     op.drop_index("task_ended_idx", table_name="task")
     op.drop_index("task_failed_idx", table_name="task")
+    op.drop_index("task_failed_position_idx", table_name="task")
     op.drop_constraint("held", "task", type_="check")
     op.drop_column("change", "project_id")
     op.drop_column("change", "name")
