@@ -3,6 +3,7 @@
 python benchmarks/all.py                    the table in README.md is written anew, and results/<date>.json
 python benchmarks/all.py --quick            small sizes, a minute: to see that everything works; writes nothing
 python benchmarks/all.py --peers            job libraries from PyPI beside it
+python benchmarks/all.py --scale            a million items, too: a quarter of an hour more, and 9 GB of disk meanwhile
 python benchmarks/all.py --database URL     on a server of yours instead of the embedded one
 """
 
@@ -18,12 +19,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import arrival
 import engine
 import feed
 import latency
 import pages
 import peer
 import report
+import scale
 import start
 import uvloop
 from scratch import durability, must_be_durable, server
@@ -32,7 +35,7 @@ HERE = Path(__file__).resolve().parent
 Measure = Callable[[argparse.Namespace], Awaitable[dict[str, Any]]]
 
 
-def plan(quick: bool, peers: bool) -> list[tuple[str, Measure, list[str]]]:
+def plan(quick: bool, peers: bool, large: bool) -> list[tuple[str, Measure, list[str]]]:
     """What is measured, in order: its name, how, and its arguments."""
     made: list[tuple[str, Any, list[str]]] = [
         ("engine", engine, ["--rounds", "1" if quick else "3"]),
@@ -42,6 +45,10 @@ def plan(quick: bool, peers: bool) -> list[tuple[str, Measure, list[str]]]:
         ("pages", pages, ["--items", "10000", "--seconds", "4", "--requests", "10"] if quick else []),
     ]
     made.append(("feed", feed, ["--seconds", "3", "--rounds", "1", "--items", "2000"] if quick else []))
+    if large:
+        few = ["--items", "20000"] if quick else []
+        made.append(("scale", scale, [*few, *(["--rounds", "4", "--starts", "10"] if quick else [])]))
+        made.append(("arrival", arrival, [*few, *(["--inserts", "20"] if quick else [])]))
     if peers:
         made.insert(2, ("peers", peer, ["--items", "300"] if quick else []))
     return [(name, _measure(module), args) for name, module, args in made]
@@ -65,7 +72,7 @@ async def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, A
         settings = durability(admin)
         must_be_durable(settings)
         about = report.machine(settings)
-        for name, run, words in plan(args.quick, args.peers):
+        for name, run, words in plan(args.quick, args.peers, args.scale):
             print(f"{time.perf_counter() - began:4.0f} s  {name} …", file=sys.stderr, flush=True)
             try:
                 found[name] = await run(argparse.Namespace(words=[*words, "--database", admin]))
@@ -81,6 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
     parser.add_argument("--peers", action="store_true", help="measure job libraries from PyPI beside it")
+    parser.add_argument("--scale", action="store_true", help="measure a million items beside an empty database")
     parser.add_argument("--database", help="a PostgreSQL URL whose user may create databases; default: embedded")
     args = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -57,6 +57,10 @@ def lines(found: Mapping[str, Figures]) -> Iterator[Line]:
         yield from _start(found["start"])
     if "pages" in found:
         yield from _pages(found["pages"])
+    if "arrival" in found:
+        yield from _arrival(found["arrival"])
+    if "scale" in found:
+        yield from _scale(found["scale"])
     if "feed" in found:
         yield from _feed(found["feed"])
 
@@ -123,6 +127,24 @@ def _feed(found: Figures) -> Iterator[Line]:
         yield Line("changes that some follower had not", "", figures["missed"], at_most=0 if ours else None)
         if "web_percent" in figures:
             yield _spread("the web process meanwhile", "% of a core", figures["web_percent"])
+
+
+def _arrival(found: Figures) -> Iterator[Line]:
+    for where, waits in found["milliseconds"].items():
+        yield _spread(f"insert of a record to its first step, {where} database", "ms", waits)
+        yield Line("the same, 95th percentile", "ms", waits["p95"], at_most=50)
+
+
+def _scale(found: Figures) -> Iterator[Line]:
+    """How many times as much each thing costs among so many as in an empty database."""
+    (full,) = [here for name, here in found["contents"].items() if not name.endswith("empty")]
+    among = f"{full['item']:,} items, {full['attempt']:,} attempts"
+    worst = max((row for row in found["rows"] if "ratio" in row), key=lambda row: row["ratio"])
+    for row in found["rows"]:
+        if "ratio" in row:
+            name = f"{row['name']}: {row['empty']['median']:,.4g} → {row['full']['median']:,.4g} {row['unit']}"
+            yield Line(name, "×", row["ratio"], at_most=1.5)
+    yield Line(f"the costliest, among {among}", "×", worst["ratio"], at_most=1.5)
 
 
 def _spread(name: str, unit: str, found: Figures, **target: Any) -> Line:

@@ -38,7 +38,7 @@ AT_ONCE = 20_000
 """Items of the small run, which both databases have."""
 
 ENGINE_ITEMS, ENGINE_STEPS = 2000, 3
-RUNS = "select b.name, min(r.id) from batch b left join run r on b.id = r.batch_id group by b.name"
+RUNS = "select b.name, max(r.id) from batch b left join run r on b.id = r.batch_id group by b.name"
 
 
 @dataclass(slots=True)
@@ -81,8 +81,7 @@ async def place(admin: str, name: str, items: int, *, pages: bool = True) -> Asy
         return url
 
     found = Place(name, url, Database(address))
-    with psycopg.connect(url) as connection:
-        found.runs = dict(connection.execute(RUNS).fetchall())
+    found.runs = known_runs(url)
     if "all" not in found.runs:
         await catalogue(found.database, ENGINE_ITEMS)
     await define(found.database, ENGINE_STEPS, time.time_ns())
@@ -130,7 +129,8 @@ def requests(here: Place) -> dict[str, str]:
         "feed, the newest 1,000": f"/api/changes?since={here.seq}&limit=1000",
         "feed, from the beginning": "/api/changes?limit=1000",
         "feed, from the beginning, one kind": "/api/changes?limit=1000&kind=run",
-        "feed, the newest of one run": f"/api/changes?since={here.seq}&limit=1000&run={large}",
+        "feed, the newest of one run": f"/api/changes?since={here.seq}&limit=1000&run={here.runs['all']}",
+        "feed, the newest items": f"/api/changes?since={here.seq}&limit=1000&kind=item",
     }
 
 
@@ -233,6 +233,12 @@ async def starts(empty: Place, full: Place, times: int) -> list[dict[str, Any]]:
     return [found]
 
 
+def known_runs(url: str) -> dict[str, int]:
+    """The newest run of each batch, by its name."""
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute(RUNS).fetchall())
+
+
 def position(url: str) -> str:
     """The feed's position before the newest 2,000 changes."""
     with psycopg.connect(url) as connection:
@@ -264,7 +270,8 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             rows += await starts(empty, full, args.starts)
         if "pages" in args.parts:
             for here in (empty, full):
-                here.seq = position(here.url)
+                await engine(here)  # so that the newest changes are the same
+                here.runs, here.seq = known_runs(here.url), position(here.url)
             rows += await pages_and_feed(empty, full, args.rounds, args.most)
         return {
             "measure": "scale",
