@@ -147,6 +147,7 @@ async def test_by_index_or_in_order_the_same_changes_come(
         assert len(wanted) > 50
         wholly.append(wanted)
         monkeypatch.setattr(changes, "STRETCH", 20)
+        monkeypatch.setattr(changes, "LEAST_STRETCH", 5)
         monkeypatch.setattr(changes, "FEW_ITEMS", 1000)
         assert (await read_all(database, which, limit))[0] == wanted, "by index"
         monkeypatch.setattr(changes, "FEW_ITEMS", 2)

@@ -54,10 +54,11 @@ PLANS: dict[str, tuple[str, dict[str, Any], int]] = {
     "where a stretch ends": ("feed.chunk", ALL | {"most": 4000}, 400),
     "what is to come": ("feed.pending", ALL | {"most": 10_000}, 500),
     "the horizon": ("feed.now", {}, 30),
-    "items with a rare status": ("feed.matching", MATCHING | {"statuses": ["bad"]}, 100),
-    "items by field": ("feed.matching", MATCHING | {"fields": ['{"number": 77}', '{"number": "77"}']}, 60),
-    "items by name": ("feed.matching", MATCHING | {"names": ["item-5", "item-9", "nobody"]}, 40),
-    "items of a small project": ("feed.matching", MATCHING | {"projects": ["rare"]}, 800),
+    "items with a rare status": ("feed.few", MATCHING | {"statuses": ["bad"]}, 100),
+    "items by field": ("feed.few", MATCHING | {"fields": ['{"number": 77}', '{"number": "77"}']}, 60),
+    "items by name": ("feed.few", MATCHING | {"names": ["item-5", "item-9", "nobody"]}, 40),
+    "records of a snapshot": ("feed.matching", MATCHING | {"statuses": ["good"], "most": 1000}, 2500),
+    "items of a small project": ("feed.few", MATCHING | {"projects": [1]}, 700),
     "changes of a few items": ("feed.among", ALL | OFF | {"ids": list(range(800, 40_000, 800)), "limit": 20}, 1500),
     "changes of an item far back": ("feed.among", ALL | OFF | {"ids": [39_999], "limit": 100}, 120),
     "records with their last step": ("feed.records", {"ids": list(range(1, 101))}, 4000),
@@ -66,7 +67,7 @@ PLANS: dict[str, tuple[str, dict[str, Any], int]] = {
     "items at a rare step": ("views.carriers", {"name": "a", "after": 0, "most": 500, "statuses": None}, 1500),
     "items at the step that all have done": (
         "views.carriers", {"name": "c", "after": 20_000, "most": 100, "statuses": None}, 5000),
-    "items at a step with another name": ("views.carriers", {"name": "a2", "after": 0, "most": 50, "statuses": None}, 20),
+    "items at no step there is": ("views.carriers", {"name": "z", "after": 0, "most": 50, "statuses": None}, 20),
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ FEW_ITEMS = 20_000
 STRETCH, SLOW_STRETCH = 20_000, 4_000
 """Changes that are looked through at once; the second where every record's last step has to be found out."""
 
+LEAST_STRETCH = 500
 MOST_STRETCHES = 10
 _POSITION = re.compile(r"(\d{1,18})-(\d{1,18})")
 Position = tuple[int, int]
@@ -83,6 +84,25 @@ class _Span:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A filter and its parameters for the statements."""
+
+    which: Filter
+    params: Row
+
+
+async def parameters(session: AsyncSession, which: Filter) -> Row:
+    """A filter's parameters for the statements of `queries/feed.sql`.
+
+    Projects go in by their ids, so that the planner can know how large they are.
+    """
+    params = which.params()
+    names = params.pop("projects")
+    ids = [row["id"] for row in await fetch(session, "feed.projects", {"names": names})] if names else None
+    return params | {"projects": ids}
+
+
 async def read(session: AsyncSession, since: str | None = None, limit: int = 1000, which: Filter = EVERYTHING) -> Page:
     """The changes after `since` that `which` lets pass, oldest first, at most `limit`.
 
@@ -104,9 +124,8 @@ async def stretch(session: AsyncSession, since: str | None, limit: int, which: F
     after = _checked(since, end)
     await fetch(session, "feed.plan")
     span = _Span(after, (int(end["before"]), 0))
-    found = await (
-        _of_records(session, span, limit, which) if which.of_records else _in_order(session, span, limit, which)
-    )
+    asked = Asked(which, await parameters(session, which))
+    found = await (_of_records if which.of_records else _in_order)(session, span, limit, asked)
     # The floor is asked after the rows: what is pruned from here on was still among them.
     await _must_reach(session, after)
     last = found.last if found.more else max(found.last, after, parse(end["seq"]))
@@ -175,40 +194,45 @@ def result(row: Row) -> Row:
     return shown | {"deleted": True} if kind == "item" and row["state"] == "deleted" else shown
 
 
-async def _of_records(session: AsyncSession, span: _Span, limit: int, which: Filter) -> Stretch:
-    most = SLOW_STRETCH if which.last_steps else STRETCH
-    found = await _scanned(session, span, limit, which, most)
+async def _of_records(session: AsyncSession, span: _Span, limit: int, asked: Asked) -> Stretch:
+    most = SLOW_STRETCH if asked.which.last_steps else STRETCH
+    found = await _scanned(session, span, limit, asked, most)
     if found.more and len(found.rows) < limit:
-        ids = await _few_items(session, which)
+        ids = await _few_items(session, asked)
         rest = _Span(found.last, span.before)
         left = limit - len(found.rows)
         if ids is not None:
-            further = await _among(session, rest, left, which, ids)
+            further = await _among(session, rest, left, asked, ids)
         else:
-            further = await _scanned(session, rest, left, which, most, MOST_STRETCHES)
+            further = await _scanned(session, rest, left, asked, most, MOST_STRETCHES)
         found = replace(further, rows=found.rows + further.rows)
     return found
 
 
-async def _in_order(session: AsyncSession, span: _Span, limit: int, which: Filter) -> Stretch:
+async def _in_order(session: AsyncSession, span: _Span, limit: int, asked: Asked) -> Stretch:
     """Changes by what they are themselves: read in order, in stretches where many may have to be passed over."""
-    if not (which.kinds or which.run):
-        rows = await fetch(session, "feed.read", which.params() | span.params() | {"limit": limit})
+    if not (asked.which.kinds or asked.which.run):
+        rows = await fetch(session, "feed.read", asked.params | span.params() | {"limit": limit})
         return Stretch(rows, _position(rows[-1]) if rows else span.after, len(rows) == limit)
-    return await _scanned(session, span, limit, which, STRETCH, MOST_STRETCHES)
+    return await _scanned(session, span, limit, asked, STRETCH, MOST_STRETCHES)
 
 
 async def _scanned(
-    session: AsyncSession, span: _Span, limit: int, which: Filter, most: int, stretches: int = 1
+    session: AsyncSession, span: _Span, limit: int, asked: Asked, most: int, stretches: int = 1
 ) -> Stretch:
-    """Read in order, so many changes at a time, until the page is full, the end is reached, or it has been enough."""
-    statement = "feed.scan" if which.of_records else "feed.read"
+    """Read in order, up to so many changes at a time, until the page is full, the end is reached, or it is enough.
+
+    The first stretch is short: where most changes pass, a page is full after it.
+    """
+    statement = "feed.scan" if asked.which.of_records else "feed.read"
     rows: list[Row] = []
+    length = min(most, max(LEAST_STRETCH, 2 * limit))
     for _ in range(stretches):
-        edge = await fetch_one(session, "feed.chunk", span.params() | {"most": most})
+        edge = await fetch_one(session, "feed.chunk", span.params() | {"most": length})
+        length = min(most, 4 * length)
         end = (int(edge["xid"]), edge["id"] + 1) if edge else span.before
         part = _Span(span.after, end)
-        rows += await fetch(session, statement, which.params() | part.params() | {"limit": limit - len(rows)})
+        rows += await fetch(session, statement, asked.params | part.params() | {"limit": limit - len(rows)})
         if len(rows) == limit:
             return Stretch(rows, _position(rows[-1]), True)
         if edge is None:
@@ -217,26 +241,26 @@ async def _scanned(
     return Stretch(rows, span.after, True)
 
 
-async def _among(session: AsyncSession, span: _Span, limit: int, which: Filter, ids: Sequence[int]) -> Stretch:
-    params = which.params() | span.params() | {"ids": list(ids), "limit": limit}
+async def _among(session: AsyncSession, span: _Span, limit: int, asked: Asked, ids: Sequence[int]) -> Stretch:
+    params = asked.params | span.params() | {"ids": list(ids), "limit": limit}
     rows = await fetch(session, "feed.among", params) if ids else []
     return Stretch(rows, _position(rows[-1]) if rows else span.after, len(rows) == limit)
 
 
-async def _few_items(session: AsyncSession, which: Filter) -> list[int] | None:
+async def _few_items(session: AsyncSession, asked: Asked) -> list[int] | None:
     """The items that match, if an index can say so and they are few; else None."""
-    most = FEW_ITEMS // 4 if which.last_steps else FEW_ITEMS
-    if which.looks_up:
-        rows = await fetch(session, "feed.matching", which.params() | {"after": 0, "most": most + 1})
-    elif NOTHING_DONE in which.last_steps:
+    most = FEW_ITEMS // 4 if asked.which.last_steps else FEW_ITEMS
+    if asked.which.looks_up:
+        rows = await fetch(session, "feed.few", asked.params | {"most": most + 1})
+    elif NOTHING_DONE in asked.which.last_steps:
         return None
     else:
-        rows = await fetch(session, "views.candidates", {"names": list(which.last_steps), "most": most + 1})
+        rows = await fetch(session, "views.candidates", {"names": list(asked.which.last_steps), "most": most + 1})
     if len(rows) > most:
         return None
     ids = sorted({row["id"] for row in rows})
-    if which.last_steps:
-        ids = [row["id"] for row in await fetch(session, "feed.narrow", which.params() | {"ids": ids})]
+    if asked.which.last_steps:
+        ids = [row["id"] for row in await fetch(session, "feed.narrow", asked.params | {"ids": ids})]
     return ids
 
 

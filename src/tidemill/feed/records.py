@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch
+from tidemill.feed.changes import parameters
 from tidemill.feed.filters import Filter
 
 AT_ONCE = 1000
@@ -56,8 +56,8 @@ async def with_docs(session: AsyncSession, results: Sequence[Row]) -> None:
 async def matching(session: AsyncSession, which: Filter, *, processes: bool) -> AsyncIterator[list[Row]]:
     """The records that match, in order of their making, a list of up to 1,000 at a time. In a held snapshot they are of
     one moment."""
-    params: dict[str, Any] = which.params()
     await fetch(session, "feed.plan")
+    params = await parameters(session, which)
     after = 0
     while rows := await fetch(session, "feed.matching", params | {"after": after, "most": AT_ONCE}):
         ids = [row["id"] for row in rows]

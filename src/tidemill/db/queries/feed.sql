@@ -65,31 +65,32 @@ with span as materialized (
       and c.item_id is not null
 ),
 found as materialized (
-    select m.id, m.name
+    select m.id
     from (select distinct item_id from span) d
     cross join lateral (
-        select i.id, i.name from item i
+        select i.id from item i
         where i.id = d.item_id
           and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
           and (%(names)s::text[] is null or i.name = any(%(names)s))
           and (%(fields)s::jsonb[] is null or i.metadata @> any(%(fields)s::jsonb[]))
-          and (%(projects)s::text[] is null or exists (
-              select from project_item x join project j on j.id = x.project_id
-              where x.item_id = i.id and j.name = any(%(projects)s)))
+          and (%(projects)s::bigint[] is null or exists (
+              select from project_item x
+              where x.item_id = i.id and x.project_id = any(%(projects)s::bigint[])))
         offset 0
     ) m
     where %(last_steps)s::text[] is null
        or coalesce((select l.name from last_step(m.id) l), '') = any(%(last_steps)s)
 )
 select p.xid::text as xid, p.id, p.kind, p.run_id, p.task_id, p.item_id, p.project_id, p.position, p.step, p.state, p.at,
-       f.name as item,
+       (select i.name from item i where i.id = p.item_id) as item,
        (select j.name from project j where j.id = p.project_id) as project,
        (select s.name from run r join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = p.step
         where r.id = p.run_id) as step_name
 from (
-    select p.* from span p where p.item_id = any(array(select id from found)) order by p.xid, p.id limit %(limit)s
+    -- Within `case` it is a look into a hash; else the planner, who cannot know how many there are, may compare all with all.
+    select p.* from span p where case when p.item_id in (select f.id from found f) then true end
+    order by p.xid, p.id limit %(limit)s
 ) p
-join found f on f.id = p.item_id
 order by p.xid, p.id;
 
 -- among: changes of these items between two positions, in order: one look at the index per item says which come first.
@@ -131,15 +132,27 @@ select p.xid::text as xid, p.id, p.kind, p.run_id, p.task_id, p.item_id, p.proje
         where r.id = p.run_id) as step_name
 from page p order by p.xid, p.id;
 
+-- projects: the projects of these names.
+select id from project where name = any(%(names)s::text[]);
+
 -- matching: the items whose records match now by name, status, field or project, in order of id; whatever their last step.
 select i.id from item i
 where i.id > %(after)s
   and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
   and (%(names)s::text[] is null or i.name = any(%(names)s))
   and (%(fields)s::jsonb[] is null or i.metadata @> any(%(fields)s::jsonb[]))
-  and (%(projects)s::text[] is null or i.id in (
-      select x.item_id from project_item x join project j on j.id = x.project_id where j.name = any(%(projects)s)))
+  and (%(projects)s::bigint[] is null or i.id in (
+      select x.item_id from project_item x where x.project_id = any(%(projects)s::bigint[])))
 order by i.id
+limit %(most)s;
+
+-- few: the same items in any order, so that the smallest set that an index knows may be gone through first; at most :most.
+select i.id from item i
+where (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
+  and (%(names)s::text[] is null or i.name = any(%(names)s))
+  and (%(fields)s::jsonb[] is null or i.metadata @> any(%(fields)s::jsonb[]))
+  and (%(projects)s::bigint[] is null or i.id in (
+      select x.item_id from project_item x where x.project_id = any(%(projects)s::bigint[])))
 limit %(most)s;
 
 -- narrow: those of these items whose last step is one of :last_steps; an empty name stands for nothing done.
