@@ -79,6 +79,8 @@ async def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, A
             except Exception as error:  # noqa: BLE001 - one that fails must not take the others' figures with it
                 found[name] = None
                 print(f"        {name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+        if args.scale:
+            scale.drop(admin)
     now = dt.datetime.now(dt.UTC)
     about |= {"date": f"{now:%Y-%m-%d %H:%M} UTC", "seconds": round(time.perf_counter() - began)}
     return about, found

@@ -72,6 +72,13 @@ def made(admin: str, name: str, items: int) -> str:
     return url
 
 
+def drop(admin: str) -> None:
+    """Take the filled databases away."""
+    with psycopg.connect(admin, autocommit=True) as connection:
+        for (name,) in connection.execute("select datname from pg_database where datname like 'tidemill_scale_%'"):
+            connection.execute(f"drop database {name} with (force)".encode())
+
+
 @asynccontextmanager
 async def place(admin: str, name: str, items: int, *, pages: bool = True) -> AsyncIterator[Place]:
     """A database, filled, with its pages served by a process of its own."""
