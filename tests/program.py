@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.apps import ScriptedApp
+from tests.forge import Forge
 
 TIDEMILL = Path(sys.executable).with_name("tidemill")
 PATIENCE = 60.0
+FORGE = Forge()
 
 
 @dataclass
@@ -56,15 +59,21 @@ class Program:
 
     def __call__(self, *words: object, text: str = "", code: int | None = 0) -> Ended:
         """Run a command to its end; fails unless it ends with `code` (None: any)."""
-        done = subprocess.run(
-            [TIDEMILL, *map(str, words)], input=text, capture_output=True, text=True, env=self.environment,
-            timeout=PATIENCE, check=False,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr, done.stderr
-        assert code is None or done.returncode == code, (
-            f"{done.returncode} instead of {code}: {done.stdout}{done.stderr}"
-        )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        with (
+            tempfile.TemporaryFile("w+") as given,
+            tempfile.TemporaryFile("w+") as out,
+            tempfile.TemporaryFile("w+") as err,
+        ):
+            given.write(text)
+            given.seek(0)
+            stdio = (given.fileno(), out.fileno(), err.fileno())
+            ended = FORGE.run([str(word) for word in words], self.environment, stdio, PATIENCE)
+            out.seek(0)
+            err.seek(0)
+            done = Ended(ended, out.read(), err.read())
+        assert "Traceback" not in done.err, done.err
+        assert code is None or done.code == code, f"{done.code} instead of {code}: {done.out}{done.err}"
+        return done
 
     def start(self, *words: object) -> Started:
         """Start a command that stays."""
