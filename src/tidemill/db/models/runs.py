@@ -316,7 +316,7 @@ class Change(Base):
     __tablename__ = "change"
     __table_args__ = (
         Index("change_item_idx", "item_id", "xid", "id", postgresql_where=text("item_id is not null")),
-        Index("change_at_idx", "at", postgresql_using="brin"),
+        Index("change_at_idx", "at", postgresql_using="brin", postgresql_where=text("kind in ('item', 'project')")),
         Index("change_record_idx", "xid", "id", postgresql_where=text("kind in ('item', 'project')")),
     )
 

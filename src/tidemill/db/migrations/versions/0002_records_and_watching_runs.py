@@ -190,7 +190,14 @@ def upgrade() -> None:
     )
     op.add_column("change", sa.Column("project_id", sa.BigInteger(), nullable=True))
     op.add_column("change", sa.Column("name", sa.Text(), nullable=True))
-    op.create_index("change_at_idx", "change", ["at"], unique=False, postgresql_using="brin")
+    op.create_index(
+        "change_at_idx",
+        "change",
+        ["at"],
+        unique=False,
+        postgresql_using="brin",
+        postgresql_where=sa.text("kind in ('item', 'project')"),
+    )
     op.create_index(
         "change_record_idx",
         "change",
