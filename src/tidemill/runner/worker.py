@@ -30,6 +30,9 @@ log = structlog.get_logger()
 Key = tuple[int, int]
 """A task and the fence of a claim: one attempt."""
 
+HINTS = frozenset({"", "cancel"})
+"""Notices that are for workers; the others are for housekeepers, and a claim would only be in their way."""
+
 TELL_EVERY = 1.0
 """Seconds between tellings of progress and logs."""
 
@@ -283,6 +286,8 @@ class Worker:
             with suppress(DatabaseUnavailable):
                 async for notice in self._link.notices():
                     failures = 0
+                    if notice not in HINTS:
+                        continue
                     self._look = True
                     self._wake.set()
                     if notice == "cancel":
