@@ -102,10 +102,6 @@ HOT: dict[str, tuple[dict[str, Any], int]] = {
     "workers.records": ({"items": list(range(1, 101))}, 500),
     "look.grid": ({"run": OLD, "from": 0, "to": ITEMS}, 1500),
     "look.ends": ({"run": OLD}, 20),
-    "look.window": (
-        {"run": OLD, "from": 2000, "states": None, "steps": None, "letters": None, "grams_of": None, "limit": 50},
-        500,
-    ),
     "look.workers": ({"seconds": 45.0}, 400),
     "look.running": ({"run": RUN}, 400),
     "items.attempts": ({"item": 7, "run": None}, 400),
@@ -127,10 +123,11 @@ SEARCHED: dict[str, tuple[str, dict[str, Any], int]] = {
     "items by a value in the metadata": ("catalogue.matching", params("run=17"), 200),
     "the API's items by letters": ("look.items", {"letters": "item-499", "limit": 50, "offset": 0}, 600),
     "the first items": ("catalogue.matching", params("") | {"most": 101}, 300),
+    "tasks of a run from a position on": ("look.window", ANY_TASK | {"run": OLD, "from": 2000}, 500),
     "failed tasks of a run": ("look.window", ANY_TASK | {"run": OLD, "states": ["failed"], "steps": [0, 1]}, 100),
     "tasks at work": ("look.window", ANY_TASK | {"run": RUN, "states": ["submitted"], "steps": [0, 1]}, 400),
     "tasks by letters, in a long run": (
-        "look.window",
+        "look.searched",
         ANY_TASK | {"run": OLD, "letters": "-4999", "grams_of": "-4999"},
         300,
     ),

@@ -168,7 +168,7 @@ async def window(
         "grams_of": search if search and about["total"] > WHOLE else None,  # a short run is gone through in order
         "limit": limit + 1,
     }
-    rows = await fetch(session, "look.window", params, prepare=False)
+    rows = await fetch(session, "look.searched" if search else "look.window", params, prepare=False)
     medians: dict[int, float | None] = {}
     if any(row["state"] in ("running", "submitted") for row in rows):
         found = await fetch(session, "look.medians", {"run": run, "sample": 100})
