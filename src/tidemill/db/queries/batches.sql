@@ -88,7 +88,10 @@ cross join lateral (
         select state, tasks from tally where run_id = r.last_run and last.total = n.size
         union all
         select newest.state, 1 from (
-            select distinct on (t.item_id) t.state from task t where t.run_id = any(r.ids) order by t.item_id, t.run_id desc
+            select distinct on (t.item_id) t.state
+            from unnest(r.ids) q(id)
+            cross join lateral (select item_id, run_id, state from task where run_id = q.id order by position offset 0) t
+            order by t.item_id, t.run_id desc
         ) newest
         where last.total is distinct from n.size
     ) stand

@@ -19,7 +19,7 @@ select array_agg(position order by position) as positions from task
 where run_id = %(run)s and position between %(from)s and %(to)s;
 
 -- window: a page of a run's tasks, filtered, in order of position.
-select t.id, t.position, i.name as item, t.step, s.name as step_name, t.state, t.tries, t.fence, t.reason, t.progress,
+select t.id, t.position, (select i.name from item i where i.id = t.item_id) as item, t.step, s.name as step_name, t.state, t.tries, t.fence, t.reason, t.progress,
        t.due_at, t.started_at, t.finished_at, extract(epoch from now() - t.started_at)::float8 as seconds,
        greatest(0, extract(epoch from t.due_at - now()))::float8 as due_in,
        encode(t.document, 'hex') as document
@@ -32,7 +32,6 @@ from (
 ) t
 join run r on r.id = t.run_id
 join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
-join item i on i.id = t.item_id
 order by t.position;
 
 -- searched: the same of those whose item's name contains :letters; :grams_of is the same where an index is to find them.
