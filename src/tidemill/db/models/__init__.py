@@ -60,6 +60,7 @@ __all__ = [
     "Site",
     "Source",
     "Step",
+    "Sync",
     "Tally",
     "Task",
     "Token",

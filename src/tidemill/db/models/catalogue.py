@@ -34,6 +34,10 @@ class Source(Base):
     name: Mapped[str] = mapped_column(unique=True)
     url: Mapped[str]
     layout: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    options: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """How its service is reached: `endpoint`, `region`, `anonymous`. Never a secret."""
+    may_lose: Mapped[float] = mapped_column(server_default="0.1")
+    """Share of its files that a sync may take out of the catalogue without being told that it may."""
     synced_at: Mapped[dt.datetime | None]
 
 
@@ -48,6 +52,10 @@ class File(Base):
     key: Mapped[str]
     size: Mapped[int]
     etag: Mapped[str] = mapped_column(server_default="")
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id", ondelete="SET NULL"), index=True)
+    """The project that its key names, if it names one."""
+    changed_at: Mapped[dt.datetime | None]
+    """When a sync last found other bytes under this key."""
     modified_at: Mapped[dt.datetime | None]
     attributes: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     seen_at: Mapped[Now]
@@ -153,3 +161,20 @@ class Imported(Base):
     details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
     note: Mapped[str] = mapped_column(server_default="")
     """What a person should know: why it could not be taken, what was kept because it had been edited here."""
+
+
+class Sync(Base):
+    """One reading of a source: what it found, and what it did to the catalogue."""
+
+    __tablename__ = "sync"
+
+    id: Mapped[Key]
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id", ondelete="CASCADE"), index=True)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[Now]
+    seen: Mapped[int]
+    created: Mapped[int]
+    changed: Mapped[int]
+    deleted: Mapped[int]
+    details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """The rest of the report: new items and projects, keys that no rule matches, …"""
