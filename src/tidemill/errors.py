@@ -7,10 +7,14 @@ TidemillError
 │   └── UnknownIds        ids that name nothing; none of the rest was done
 ├── NotFound              the thing named does not exist
 ├── Conflict              the thing is in a state that forbids this
+│   └── ChangesGone       the change feed no longer reaches back to that position
 ├── AppRefused            an app could not be registered or read
 ├── AddressForbidden      a URL leads to a host or network that the site does not allow
+├── AccessRefused         the site does not let us in, or not that far
+│   └── WrongProtocol     worker and site speak different versions of the worker protocol
 ├── DatabaseUnavailable   PostgreSQL cannot be reached
-│   └── EmbeddedServerError
+│   ├── EmbeddedServerError
+│   └── SiteUnavailable   a site cannot be reached over HTTP, or cannot answer now
 ├── DatabaseRefused       PostgreSQL refused a statement: what it was given breaks a rule of the tables
 └── StorageError          the object store failed
 """
@@ -58,6 +62,10 @@ class Conflict(TidemillError):
     """The present state does not allow this."""
 
 
+class ChangesGone(Conflict):
+    """The change feed no longer reaches back to that position."""
+
+
 class AppRefused(TidemillError):
     """The app did not answer as an app should."""
 
@@ -66,12 +74,24 @@ class AddressForbidden(TidemillError):
     """This address is not allowed by the site's settings."""
 
 
+class AccessRefused(TidemillError):
+    """The site does not let us in."""
+
+
+class WrongProtocol(AccessRefused):
+    """Worker and site speak different versions of the worker protocol."""
+
+
 class DatabaseUnavailable(TidemillError):
     """The database cannot be reached."""
 
 
 class EmbeddedServerError(DatabaseUnavailable):
     """The embedded PostgreSQL server did not start."""
+
+
+class SiteUnavailable(DatabaseUnavailable):
+    """The site cannot be reached."""
 
 
 class DatabaseRefused(TidemillError):

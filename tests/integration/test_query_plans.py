@@ -67,7 +67,9 @@ RESULTS = [
     for claim in CLAIMS
 ]  # fmt: skip
 NEW = [{"sha256": f"{n:064x}", "size": 2, "body": "{}", "location": None} for n in range(100)]
-STANDING = {"threshold": 3, "lease": 30.0, "kinds": ["python"], "functions": ["python:f", "python:g"], "worker": 1}
+STANDING = {
+    "threshold": 3, "lease": 30.0, "kinds": ["python"], "functions": ["python:f", "python:g"], "apps": None, "worker": 1,
+}  # fmt: skip
 RUN, OLD = RUNS + 1, 3
 
 HOT: dict[str, tuple[dict[str, Any], int]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.factory import make_run
 
-from tidemill.catalogue import items, projects
+from tidemill.catalogue import items, projects, statuses
 from tidemill.catalogue.sync import SyncReport, sync
 from tidemill.db.database import Database
 from tidemill.db.models import Source
@@ -138,18 +138,24 @@ async def test_adding_items_merges_metadata_and_keeps_status(database: Database)
                 await items.add(session, [wrong])
 
 
-async def test_a_status_is_set_for_all_or_none(database: Database) -> None:
+async def test_the_status_of_many_is_shown_before_and_set_only_where_it_is_as_expected(database: Database) -> None:
     run = await make_run(database, items=3)
     names = [run.item(n) for n in range(3)]
     async with database.begin() as session:
-        assert await items.set_status(session, names[:1], "bad") == 1
+        assert await statuses.change(session, statuses.Which(names[:1]), "bad", reason="no signal") == 1
+    which = statuses.Which(search=f"from:{names[0]} to:{names[1]}")
     async with database.begin() as session:
-        with pytest.raises(Conflict, match=r"-000000 \(bad\)"):
-            await items.set_status(session, names, "hidden", expected="good")
+        standing = await statuses.look(session, which, "hidden", expected="good")
+        assert standing.changing == [{"status": "good", "items": 1, "names": names[1:2]}]
+        assert standing.left == [{"status": "bad", "items": 1, "names": names[:1]}]
         with pytest.raises(UnknownIds, match="nobody"):
-            await items.set_status(session, [*names, "nobody"], "hidden")
-        assert await items.set_status(session, names, "good") == 1
-    assert (await _item(database, names[0]))["revision"] == 3
+            await statuses.change(session, statuses.Which([*names, "nobody"]), "hidden")
+        with pytest.raises(InvalidInput):
+            await statuses.change(session, statuses.Which(), "hidden")
+        assert await statuses.change(session, which, "hidden", expected="good") == standing.items
+    found = [await _item(database, name) for name in names]
+    assert [row["status"] for row in found] == ["bad", "hidden", "good"]
+    assert [row["status_reason"] for row in found] == ["no signal", "", ""]
 
 
 async def test_twenty_thousand_files_are_one_merge(database: Database, folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""People and programs that may come in: tokens and what they may do."""
+"""Who may do what: tokens and their roles."""

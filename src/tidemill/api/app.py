@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from tidemill import __version__
-from tidemill.api import apps, batches, items, runs, site
+from tidemill.api import apps, batches, items, runs, site, tokens
 from tidemill.api.door import OpenSite
 from tidemill.api.problems import answer_errors
 from tidemill.feed.live import LiveFeed
@@ -23,7 +23,7 @@ def make_api(open_site: OpenSite, feed: LiveFeed) -> FastAPI:
     )
     app.state.site = open_site
     app.state.feed = feed
-    for part in (runs, items, batches, apps, site):
+    for part in (runs, items, batches, apps, site, tokens):
         app.include_router(part.router)
     answer_errors(app)
     return app

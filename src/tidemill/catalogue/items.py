@@ -1,22 +1,19 @@
-"""Items: searching, adding, their status."""
+"""Items: searching, adding, deleting. Editing is in `edits`, the status of many in `statuses`."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue import projects
+from tidemill.catalogue import edits, records
 from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.domain import item_edits
 from tidemill.domain.item_search import parse_search
-from tidemill.errors import Conflict, InvalidInput, NotFound, UnknownIds
-
-CHUNK = 5000
-LONGEST_STATUS = 100
+from tidemill.errors import Conflict, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,8 @@ class Page:
 
     total: int
     rows: list[Row]
-    """`id, name, status, metadata, revision, created_at, updated_at, projects, files` (how many), `size` (bytes)."""
+    """`id, name, status, status_reason, metadata, revision, created_at, updated_at, projects`; `files`: how many;
+    `size`: their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,74 +62,40 @@ async def get(session: AsyncSession, name: str) -> Row:
     return row | {"file_list": await fetch(session, "items.files", {"item": found["id"]})}
 
 
-async def add(session: AsyncSession, rows: Iterable[Mapping[str, Any]]) -> Added:
-    """Make items, or change those that exist. A row has `name`, and where it likes `status`, `metadata` (merged key by
-    key), `projects` (names; made where they do not exist).
+async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> Added:
+    """Make items, or change those that exist, all or none; a row is as `edits.apply` has it, which answers each.
 
-    Raises InvalidInput for a row without a name or with an unknown key, Conflict for a locked project.
+    Raises what the first row that cannot be taken is refused for.
     """
     created = changed = 0
-    given = iter(rows)
-    while chunk := [_checked(row) for row in itertools.islice(given, CHUNK)]:
-        row = await fetch_one(session, "catalogue.add_items", {"rows": _json(chunk)})
-        assert row is not None
-        created, changed = created + row["created"], changed + row["changed"]
-        pairs = [(project, one["name"]) for one in chunk for project in one["projects"]]
-        await projects.place(session, pairs)
-    await fetch(session, "catalogue.announce")
-    if created > CHUNK:
-        await fetch(session, "catalogue.analyze")
+    for start in range(0, len(rows), edits.MOST_ROWS):
+        answers = await edits.apply(session, rows[start : start + edits.MOST_ROWS])
+        for answer in answers:
+            if answer.error is not None:
+                raise answer.error
+        numbers = edits.counted(answers)
+        created, changed = created + numbers[edits.CREATED], changed + numbers[edits.CHANGED]
     return Added(created, changed)
 
 
-async def set_status(session: AsyncSession, names: Sequence[str], status: str, expected: str | None = None) -> int:
-    """Give items a status; how many had another. `expected`: only if all of them have this one now.
+async def delete(session: AsyncSession, name: str, revision: int | None = None) -> None:
+    """Take an item away for good, if nothing refers to it.
 
-    Raises UnknownIds, Conflict (some have another status than expected), InvalidInput. Nothing is changed then.
+    Raises NotFound; Conflict: it has files, stands in batches or runs, has a past, or is not at this revision.
     """
-    if not status.strip() or len(status) > LONGEST_STATUS or not status.isprintable():
-        raise InvalidInput(f"{status[:LONGEST_STATUS]!r} cannot be a status: a short word is.")
-    listed = _json(list(names))
-    unknown = await fetch(session, "catalogue.unknown", {"names": listed})
-    if unknown:
-        raise UnknownIds([row["name"] for row in unknown])
-    await fetch(session, "catalogue.lock_items", {"names": listed})
-    if expected is not None:
-        others = await fetch(session, "catalogue.not_in_status", {"names": listed, "expected": expected})
-        if others:
-            shown = ", ".join(f"{row['name']} ({row['status']})" for row in others[:10])
-            raise Conflict(f"{len(others)} items are not {expected!r}: {shown}", hint="Nothing was changed.")
-    row = await fetch_one(session, "catalogue.set_status", {"names": listed, "status": status})
-    await fetch(session, "catalogue.announce")
-    return int(row["items"]) if row else 0
+    held = (await records.hold(session, [name] if "\0" not in name else [], {})).records.get(name)
+    if held is None:
+        raise NotFound(f"There is no item named {name!r}.")
+    item_edits.check_expected(item_edits.Edit(name, revision=revision), held)
+    row = await fetch_one(session, "items.referring", {"item": held.id})
+    assert row is not None
+    if reasons := [f"{number:,} {what}" for what, number in row.items() if number]:
+        raise Conflict(
+            f"{name!r} cannot be deleted: there are {', '.join(reasons)} of it.",
+            hint="What was done to an item is kept. Give it a status that keeps it out of work, such as `hidden`.",
+        )
+    await fetch(session, "items.delete", {"item": held.id})
 
 
 async def _rows(session: AsyncSession, ids: list[int]) -> list[Row]:
     return await fetch(session, "catalogue.rows", {"ids": orjson.dumps(ids).decode()})
-
-
-def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
-    name = row.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidInput(f"An item has no name: {str(dict(row))[:200]}")
-    unknown = set(row) - {"name", "status", "metadata", "projects"}
-    if unknown:
-        raise InvalidInput(
-            f"Item {name!r} has {', '.join(sorted(unknown))}; an item has name, status, metadata, projects."
-        )
-    return {
-        "name": name,
-        "status": row.get("status"),
-        "metadata": dict(row.get("metadata") or {}),
-        "projects": list(row.get("projects") or []),
-    }
-
-
-def _json(value: Any) -> str:
-    try:
-        text = orjson.dumps(value).decode()
-    except TypeError as error:
-        raise InvalidInput(f"This is not text that can be stored: {error}.") from None
-    if "\\u0000" in text:
-        raise InvalidInput("A name or value has a NUL character in it, which the database cannot hold.")
-    return text

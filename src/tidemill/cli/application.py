@@ -87,6 +87,7 @@ COMMANDS = (
     "steering",
     "worker",
     "documents",
+    "tokens",
     "database",
 )
 """Modules of commands, in the order of the help; each registers its own with `application`."""

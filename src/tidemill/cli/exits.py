@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from tidemill.errors import (
+    AccessRefused,
     AddressForbidden,
     AppRefused,
     Conflict,
@@ -42,6 +43,8 @@ class Exit(IntEnum):
     """An app did not answer as an app should, or its address is not allowed."""
     STORAGE = 10
     """The object store did not do what was asked."""
+    ACCESS = 11
+    """The site refused the token, or speaks another version of the worker protocol."""
     INTERNAL = 70
     """A fault in Tidemill itself; the message names the file that says more."""
     INTERRUPTED = 130
@@ -59,6 +62,7 @@ BY_KIND: tuple[tuple[type[TidemillError], Exit], ...] = (
     (AppRefused, Exit.APP),
     (AddressForbidden, Exit.APP),
     (StorageError, Exit.STORAGE),
+    (AccessRefused, Exit.ACCESS),
 )
 """Every kind of error below TidemillError; the first that fits holds."""
 

@@ -115,3 +115,8 @@ create or replace function last_step(bigint) returns text language sql stable as
          order by a.finished_at desc, a.task_id desc, a.step desc limit 1),
         (select p.name from past_step p where p.item_id = $1 order by p.position desc limit 1))
 $$;
+
+-- The pieces of three letters that a name has, so that names which contain some letters are found by an index.
+create or replace function name_grams(text) returns text[] language sql immutable strict parallel safe as $$
+    select coalesce(array_agg(distinct substr(lower($1), n, 3)), '{}') from generate_series(1, length($1) - 2) n
+$$;

@@ -4,6 +4,7 @@ Words with spaces between them; an item is found when all of them hold:
 
 - `aacip`: the name contains it, whatever its case; `cpb-aacip-*`: the name begins with it, case as written;
 - `status:good`, `project:slates`, `batch:may`: the item's status, a project or batch that it stands in;
+- `from:ma22a000`, `to:ma22b999`: the name is not before, not after this one, letter by letter as written;
 - `year=1987`, `title="Evening News"`: a metadata key has this value, compared as text.
 
 Double quotes keep spaces together. An empty search finds everything.
@@ -19,7 +20,7 @@ import orjson
 
 from tidemill.errors import InvalidInput
 
-_KEYS = ("status", "project", "batch")
+_KEYS = ("status", "project", "batch", "from", "to")
 _WORD = re.compile(r'(?:"[^"]*"|[^\s"])+')
 
 
@@ -32,6 +33,8 @@ class ItemSearch:
     statuses: list[str] = field(default_factory=list)
     projects: list[str] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
+    begins: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
     def params(self) -> dict[str, Any]:
@@ -42,6 +45,8 @@ class ItemSearch:
             "statuses": self.statuses or None,
             "projects": list(dict.fromkeys(self.projects)) or None,
             "batches": list(dict.fromkeys(self.batches)) or None,
+            "from": max(self.begins, default=None),
+            "to": min(self.ends, default=None),
             "metadata": orjson.dumps(self.metadata).decode(),
         }
 
@@ -68,9 +73,10 @@ def _add(search: ItemSearch, word: str) -> None:
         if key not in _KEYS:
             raise InvalidInput(
                 f"The search has {word!r}, but there is no {key}: to ask for.",
-                hint='Ask for status:, project:, batch: or key=value; put "…" around a name that has a colon.',
+                hint='There are status:, project:, batch:, from:, to:, key=value; put "…" around a name with a colon.',
             )
-        {"status": search.statuses, "project": search.projects, "batch": search.batches}[key].append(value)
+        lists = (search.statuses, search.projects, search.batches, search.begins, search.ends)
+        lists[_KEYS.index(key)].append(value)
     elif bare.endswith("*") and word.endswith("*"):
         search.prefixes.append(bare[:-1])
     elif bare:

@@ -53,8 +53,12 @@ def with_step(document: Mapping[str, Any], entry: Mapping[str, Any]) -> bytes:
 def read(document: bytes) -> dict[str, Any] | None:
     """A record document as a dict; None if it is another kind of document."""
     told = orjson.loads(document)
-    is_one = isinstance(told, dict) and "revision" in told and isinstance(told.get("process"), list)
-    return told if is_one else None
+    return told if is_one(told) else None
+
+
+def is_one(value: Any) -> bool:
+    """Whether a JSON value has the shape of a record document."""
+    return isinstance(value, dict) and "revision" in value and isinstance(value.get("process"), list)
 
 
 def steps_behind(past: Sequence[Mapping[str, Any]], steps: Sequence[str]) -> int:

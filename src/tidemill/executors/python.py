@@ -1,4 +1,8 @@
-"""Steps that are functions in the worker itself: `python:name` calls the function registered under `name`."""
+"""Steps that are functions in the worker itself: `python:name` calls the function registered under `name`.
+
+There are two sorts: steps that `@step` has declared (`python_steps.py`), and bare functions from the input document and
+parameters to the output document, which need no workbench and no thread of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from typing import Any
 import orjson
 
 from tidemill.executors.contract import Done, Failed, Outcome, Progress, Report, Submitted, Work
+from tidemill.executors.python_steps import DeclaredSteps
+from tidemill.executors.workbench import Workbench
+from tidemill.sdk.step import DeclaredStep
 
 StepFunction = Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
 """Takes the input document and the step's parameters, returns the output document. What it raises fails the item."""
@@ -29,12 +36,20 @@ class Step:
 class PythonExecutor:
     """The engine of kind `python`. Functions that are not `async` run in a thread, unless their `Step` is inline.
 
-    `deadline` holds for async functions; a thread cannot be stopped: its attempt fails in time, and what it still
-    returns is dropped. `max_answer` holds for the output.
+    A thread cannot be stopped: past its `deadline` its attempt fails in time, and what it still returns is dropped.
+    `max_answer` holds for the output. Declared steps need a `bench`; ValueError says so.
     """
 
-    def __init__(self, functions: Mapping[str, StepFunction | Step]) -> None:
-        self._steps = {name: step if isinstance(step, Step) else Step(step) for name, step in functions.items()}
+    def __init__(
+        self, functions: Mapping[str, StepFunction | Step | DeclaredStep], bench: Workbench | None = None
+    ) -> None:
+        self._steps: dict[str, Step | DeclaredStep] = {
+            name: step if isinstance(step, Step | DeclaredStep) else Step(step) for name, step in functions.items()
+        }
+        declared = [name for name, step in self._steps.items() if isinstance(step, DeclaredStep)]
+        if declared and bench is None:
+            raise ValueError(f"Declared steps need a workbench: {', '.join(declared)}.")
+        self._declared = DeclaredSteps(bench) if bench else None
 
     async def submit(self, work: Work, report: Report) -> Outcome | Submitted:
         """Call the function; see `Executor`."""
@@ -43,6 +58,9 @@ class PythonExecutor:
             known = ", ".join(sorted(self._steps)) or "none"
             reason = f"There is no function for {work.app.url} in this worker; it has: {known}."
             return Failed(reason, retry=False)
+        if isinstance(step, DeclaredStep):
+            assert self._declared is not None
+            return await self._declared.do(step, work, report)
         try:
             document = orjson.loads(work.document)
             if step.inline:
@@ -54,7 +72,7 @@ class PythonExecutor:
             if step.inline or not limit.expired():
                 return _raised()
             return Failed(f"{work.app.url} did not finish within {work.app.deadline:g} seconds.", timed_out=True)
-        except Exception:  # noqa: BLE001 - the edge to other people's code: the whole error goes into the log
+        except (Exception, SystemExit):  # noqa: BLE001 - other people's code: the whole error goes into the log
             return _raised()
         return _output(work, result)
 

@@ -11,12 +11,13 @@ from tidemill.executors.contract import Executor
 if TYPE_CHECKING:
     from tidemill.executors.python import Step, StepFunction
     from tidemill.executors.workbench import Workbench
+    from tidemill.sdk.step import DeclaredStep
 
 
 def make_executors(
     *,
     allowed_addresses: Iterable[str] = DEFAULT_ALLOWED,
-    functions: Mapping[str, StepFunction | Step] | None = None,
+    functions: Mapping[str, StepFunction | Step | DeclaredStep] | None = None,
     bench: Workbench | None = None,
 ) -> dict[str, Executor]:
     """The engines by kind. `python` is there only in a worker that brings functions; those that handle files,
@@ -32,5 +33,5 @@ def make_executors(
     if functions:
         from tidemill.executors.python import PythonExecutor
 
-        executors["python"] = PythonExecutor(functions)
+        executors["python"] = PythonExecutor(functions, bench)
     return executors

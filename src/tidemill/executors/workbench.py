@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,3 +43,25 @@ class Workbench:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+    @asynccontextmanager
+    async def at(self, key: str) -> AsyncIterator[Path]:
+        """The same for the event loop, which a large folder does not hold up."""
+        place = self.folder / key
+        await asyncio.to_thread(_made_empty, place)
+        try:
+            yield place
+        finally:
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def _made_empty(place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+
+
+def checksum(path: Path) -> tuple[str, int]:
+    """SHA-256 (hex) and size in bytes of a local file. Blocking."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return digest.hexdigest(), file.tell()

@@ -26,10 +26,12 @@ _NOTIFY = b"select pg_notify('tidemill_work', %(work)s), pg_notify('tidemill_cha
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a worker can run: kinds of engine, and the `python:` functions that it has."""
+    """What a worker can run: kinds of engine, the `python:` functions that it has, and the only apps that it may work
+    for (None: all)."""
 
     kinds: Sequence[str]
     functions: Sequence[str] = ()
+    apps: Sequence[str] | None = None
 
 
 class Exchange:
@@ -40,13 +42,19 @@ class Exchange:
         self._connection: psycopg.AsyncConnection[Row] | None = None
         self._session: Row = {"pid": None, "started": None}
         self._lock = asyncio.Lock()
+        self._fixed: dict[str, Any] = {}
+        self.become(0, lease, abilities)
+
+    def become(self, worker: int, lease: float, abilities: Abilities) -> None:
+        """From here on, speak for this worker."""
+        self.worker = worker
         self._fixed = {
             "threshold": CIRCUIT_THRESHOLD,
             "lease": lease,
             "kinds": list(abilities.kinds),
             "functions": list(abilities.functions),
+            "apps": None if abilities.apps is None else list(abilities.apps),
         }
-        self.worker = 0
 
     async def register(self, hostname: str, process: Process, slots: int) -> int:
         """Make this worker known; its id is in every claim from now on."""

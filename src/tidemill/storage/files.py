@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import ObjectStore, from_url
 
-from tidemill.errors import StorageError
+from tidemill.errors import Conflict, StorageError
 from tidemill.executors.contract import KeptFile
+from tidemill.executors.workbench import checksum
+
+__all__ = ["FileStore", "checksum"]
 
 _CHUNK = 4 * 1024 * 1024
 
@@ -23,33 +29,38 @@ class FileStore:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._store: ObjectStore | None = None
+        self._folder = _local(self._url)
 
     async def keep(self, path: Path, name: str) -> KeptFile:
         """Make a local file safe under `name`, verified, before anything speaks of it. Raises StorageError.
 
         Repeating it is harmless: the same bytes lie at the same place.
         """
-        sha256, size = await asyncio.to_thread(checksum, path)
-        key = f"{sha256[:2]}/{sha256}/{name}"
         try:
-            store = self._opened()
-            await obstore.put_async(store, key, path)
-            stored = (await obstore.head_async(store, key))["size"]
+            if self._folder is not None:
+                sha256, size = await asyncio.to_thread(_copied, path, self._folder, name)
+            else:
+                sha256, size = await asyncio.to_thread(checksum, path)
+                await self._put(path, f"{sha256[:2]}/{sha256}/{name}", size)
         except (BaseError, OSError) as error:
             raise StorageError(f"The file {name} could not be stored: {error}") from error
+        return KeptFile(name, size, sha256, f"{self._url}/{quote(f'{sha256[:2]}/{sha256}/{name}')}")
+
+    async def _put(self, path: Path, key: str, size: int) -> None:
+        store = self._opened()
+        await obstore.put_async(store, key, path)
+        stored = (await obstore.head_async(store, key))["size"]
         if stored != size:
-            raise StorageError(f"The file {name} has {size} bytes, but {stored} were stored.")
-        return KeptFile(name, size, sha256, f"{self._url}/{quote(key)}")
+            raise StorageError(f"The file {path.name} has {size} bytes, but {stored} were stored.")
 
     async def fetch(self, url: str, folder: Path) -> Path:
         """A local path at which the file at `url` can be read: itself where it is local, else a copy in `folder`.
 
         Raises StorageError if it is not there.
         """
-        parts = urlsplit(url)
-        if parts.scheme in ("", "file"):
-            path = Path(unquote(parts.path))
-            if not path.is_file():
+        path = _local(url)
+        if path is not None:
+            if not await asyncio.to_thread(path.is_file):
                 raise StorageError(f"There is no file {path}.")
             return path
         base, _, name = url.rpartition("/")
@@ -60,25 +71,92 @@ class FileStore:
             with part.open("wb") as file:
                 async for chunk in found.stream(min_chunk_size=_CHUNK):
                     await asyncio.to_thread(file.write, chunk)
-        except (BaseError, OSError) as error:
+            if part.stat().st_size != found.meta["size"]:
+                raise OSError("the answer was cut off")
+        except (BaseError, OSError, ValueError) as error:
             part.unlink(missing_ok=True)
             raise StorageError(f"{url} could not be read: {error}") from error
         return part.replace(target)
 
+    def local(self, url: str) -> Path | None:
+        """Where a file of this store lies on this machine; None if the store is elsewhere.
+
+        Raises Conflict for a URL that is not of this store, StorageError for a file that is gone.
+        """
+        key = self._key(url)
+        if self._folder is None:
+            return None
+        path = (self._folder / key).resolve()
+        if not path.is_relative_to(self._folder.resolve()):
+            raise Conflict(f"{url} does not lie in this site's file store.")
+        if not path.is_file():
+            raise StorageError(f"{path.name} is gone from the file store: there is no {path}.")
+        return path
+
+    async def stream(self, url: str) -> tuple[int, AsyncIterator[bytes]]:
+        """Size and bytes of a file of this store that is elsewhere. Raises Conflict, StorageError."""
+        key = self._key(url)
+        try:
+            found = await obstore.get_async(self._opened(), key)
+        except (BaseError, OSError) as error:
+            raise StorageError(f"{url} could not be read: {error}") from error
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for chunk in found.stream(min_chunk_size=_CHUNK):
+                yield bytes(chunk)
+
+        return found.meta["size"], pieces()
+
+    def _key(self, url: str) -> str:
+        """A file's key in this store: nothing else may be read through it, whatever a worker has reported."""
+        key = unquote(url.removeprefix(self._url + "/"))
+        if not url.startswith(self._url + "/") or {"", ".", ".."} & set(key.split("/")):
+            raise Conflict(
+                f"{url} does not lie in this site's file store.",
+                hint="The setting TIDEMILL_FILES says where that is; it may have been another when the file was kept.",
+            )
+        return key
+
     def _opened(self) -> ObjectStore:
         if self._store is None:
-            parts = urlsplit(self._url)
-            if parts.scheme == "file":
-                folder = Path(unquote(parts.path))
-                folder.mkdir(parents=True, exist_ok=True)
-                self._store = LocalStore(folder)
-            else:
-                self._store = from_url(self._url)
+            self._store = from_url(self._url)
         return self._store
 
 
-def checksum(path: Path) -> tuple[str, int]:
-    """SHA-256 (hex) and size in bytes of a local file. Blocking."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return digest.hexdigest(), file.tell()
+def _local(url: str) -> Path | None:
+    """The path that a URL means on this machine; None if it lies elsewhere."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _copied(path: Path, folder: Path, name: str) -> tuple[str, int]:
+    """Copy a file to its place by its SHA-256, read once, on disk for good before it has its name. Blocking."""
+    waiting = folder / "incoming"
+    waiting.mkdir(parents=True, exist_ok=True)
+    part = waiting / uuid.uuid4().hex
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as source, part.open("xb") as target:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                size += target.write(chunk)
+            target.flush()
+            os.fsync(target.fileno())
+        sha256 = digest.hexdigest()
+        place = folder / sha256[:2] / sha256 / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(place)
+        for above in (place.parent, place.parent.parent, folder):
+            _sync(above)
+    finally:
+        part.unlink(missing_ok=True)
+    return sha256, size
+
+
+def _sync(folder: Path) -> None:
+    """Let what a folder lists survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

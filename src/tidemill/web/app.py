@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from tidemill.accounts.keyring import Keyring
 from tidemill.db.database import Database
 from tidemill.errors import TidemillError
 from tidemill.feed.live import LiveFeed
@@ -68,7 +69,7 @@ def make_app(
     app.add_exception_handler(TidemillError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
-    return Guard(app, key=site.settings.web_key(), host=site.settings.host)
+    return Guard(app, key=site.settings.web_key(), host=site.settings.host, keyring=Keyring(site.database))
 
 
 async def _ours(request: Request, error: Exception) -> Response:

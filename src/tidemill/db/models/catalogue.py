@@ -83,6 +83,7 @@ class Item(Base):
     __tablename__ = "item"
     __table_args__ = (
         Index("item_name_prefix_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
+        Index("item_grams_idx", text("name_grams(name)"), postgresql_using="gin"),
         Index("item_status_idx", "status", "id"),
         Index("item_metadata_idx", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
     )

@@ -5,6 +5,7 @@ select i.id, count(*) over () as total
 from item i
 where (%(contains)s::text[] is null or i.name ilike all(%(contains)s::text[]))
   and (%(prefixes)s::text[] is null or i.name like all(%(prefixes)s::text[]))
+  and (%(from)s::text is null or i.name ~>=~ %(from)s) and (%(to)s::text is null or i.name ~<=~ %(to)s)
   and (%(statuses)s::text[] is null or i.status = any(%(statuses)s::text[]))
   and (%(projects)s::text[] is null or i.id in (
       select x.item_id from project p join project_item x on x.project_id = p.id
@@ -21,7 +22,7 @@ limit %(limit)s offset %(offset)s;
 select count(*) as total from item;
 
 -- rows: these items in order of name, with their projects and how many files they have.
-select i.id, i.name, i.status, i.metadata, i.revision, i.created_at, i.updated_at,
+select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
        (select coalesce(json_agg(p.name order by p.name), '[]') from project_item x join project p on p.id = x.project_id
         where x.item_id = i.id) as projects,
        f.files, f.size
@@ -43,39 +44,26 @@ from (select value as name, min(ordinality) as nth
 where not exists (select from item i where i.name = n.name)
 order by n.nth;
 
--- not_in_status: which of these items have another status than :expected.
-select i.name, i.status
-from (select distinct value as name from json_array_elements_text(%(names)s::json)) n join item i on i.name = n.name
-where i.status <> %(expected)s order by i.name;
+-- ids: the ids of the items of these names.
+select i.id from (select distinct value as name from json_array_elements_text(%(names)s::json)) n join item i on i.name = n.name;
 
--- lock_items: hold these items until the transaction ends, so that what was checked of them stays true.
-select id from item where name in (select value from json_array_elements_text(%(names)s::json)) order by id for no key update;
+-- standing: how many of these items have which status, and some of them, in order of name.
+select i.status, count(*) as items, (array_agg(i.name order by i.name))[:10] as names
+from json_array_elements_text(%(ids)s::json) wanted join item i on i.id = wanted::bigint
+group by i.status order by count(*) desc, i.status;
 
--- set_status: give items a status; how many had another.
-with changed as (
-    update item i set status = %(status)s, status_reason = ''
-    from (select distinct value as name from json_array_elements_text(%(names)s::json)) n
-    where i.name = n.name and i.status <> %(status)s
-    returning i.id
+-- set_status: give those of these items that have the expected status, or any, another one; how many were changed.
+with held as (
+    select i.id from item i
+    where i.id in (select value::bigint from json_array_elements_text(%(ids)s::json))
+      and (%(expected)s::text is null or i.status = %(expected)s)
+      and (i.status, i.status_reason) is distinct from (%(status)s, %(reason)s)
+    order by i.id for no key update
+),
+changed as (
+    update item i set status = %(status)s, status_reason = %(reason)s from held where i.id = held.id returning 1
 )
 select count(*) as items from changed;
-
--- add_items: make items, or merge what is given into those that exist; a status or key that is not given stays.
-with given as materialized (
-    select distinct on (name) name, status, metadata
-    from json_to_recordset(%(rows)s::json) as r(name text, status text, metadata jsonb) order by name
-),
-upserted as (
-    insert into item as i (name, status, metadata)
-    select name, coalesce(status, 'good'), coalesce(metadata, '{}') from given order by name
-    on conflict (name) do update
-    set status = coalesce((select g.status from given g where g.name = excluded.name), i.status),
-        metadata = i.metadata || excluded.metadata
-    where i.metadata is distinct from i.metadata || excluded.metadata
-       or i.status is distinct from coalesce((select g.status from given g where g.name = excluded.name), i.status)
-    returning i.id, i.status, i.revision = 1 as created
-)
-select count(*) filter (where created) as created, count(*) filter (where not created) as changed from upserted;
 
 -- add_projects: make the projects that do not exist yet.
 insert into project (name)

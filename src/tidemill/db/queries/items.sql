@@ -46,3 +46,47 @@ order by a.finished_at, a.task_id, a.step;
 select f.id, s.name as source, s.url, f.key, f.size, f.etag, f.modified_at, f.attributes
 from item_file x join file f on f.id = x.file_id join source s on s.id = f.source_id
 where x.item_id = %(item)s order by s.name, f.key;
+
+-- fields: the metadata keys that the site declares.
+select fields from site;
+
+-- make: make the records that do not exist yet, in order of name; those that came back are new.
+insert into item (name, status, status_reason, metadata)
+select r.name, r.status, r.reason, r.metadata
+from json_to_recordset(%(rows)s::json) as r(name text, status text, reason text, metadata jsonb)
+where not exists (select from item i where i.name = r.name)
+order by r.name
+on conflict (name) do nothing
+returning id, name, status, status_reason, metadata, revision;
+
+-- hold: these records as they are until the transaction ends, locked in order of id.
+select id, name, status, status_reason, metadata, revision
+from item where name in (select value from json_array_elements_text(%(names)s::json))
+order by id for no key update;
+
+-- write: change records that are held: keys that are put or removed, status and reason. A trigger raises the revisions.
+update item i
+set status = r.status, status_reason = r.reason,
+    metadata = (i.metadata || r.put) - array(select json_array_elements_text(r.removed))
+from json_to_recordset(%(rows)s::json) as r(id bigint, status text, reason text, put jsonb, removed json)
+where i.id = r.id
+returning i.id, i.revision;
+
+-- hold_projects: keep these projects from being locked or unlocked until the transaction ends.
+select id from project
+where name in (select p.project from json_to_recordset(%(pairs)s::json) as p(project text)) order by id for share;
+
+-- locked_out: of these items and projects, the pairs that a locked project would have to take in anew.
+select distinct w.project, w.item
+from json_to_recordset(%(pairs)s::json) as w(project text, item text)
+join project p on p.name = w.project and p.locked
+where not exists (select from project_item x join item i on i.id = x.item_id where x.project_id = p.id and i.name = w.item);
+
+-- referring: how much there is that refers to an item, by what it is.
+select (select count(*) from item_file where item_id = %(item)s) as files,
+       (select count(*) from batch_item where item_id = %(item)s) as "places in batches",
+       (select count(*) from task where item_id = %(item)s) as tasks,
+       (select count(*) from past_step where item_id = %(item)s) as "past steps";
+
+-- delete: take an item away; a trigger tells of it.
+delete from item where id = %(item)s;

@@ -97,24 +97,42 @@ noted as (
 )
 select id from ended;
 
--- reopen: take the run's row first, so that nobody closes it while tasks become due again.
-with reopened as (
-    update run set state = 'active', finished_at = null where id = %(run)s returning id
+-- reopen: take the runs' rows first, so that nobody closes one while tasks of it become due again.
+with held as materialized (
+    select id from run where id = any(%(runs)s) order by id for no key update
+),
+reopened as (
+    update run r set state = 'active', finished_at = null from held where r.id = held.id returning r.id
 ),
 noted as (
     insert into change (kind, run_id, state) select 'run', id, 'active' from reopened
 )
 select id from reopened;
 
--- matching: the tasks of a run that a filter names. Every part is optional.
-select t.id from task t join item i on i.id = t.item_id
+-- hold: take the rows of some tasks, so that the next statement sees their attempts as they are and will be.
+select id from task where id = any(%(tasks)s) order by id for no key update;
+
+-- matching: the tasks of a run that a filter names. Every part is optional; :steps and :reasons mean any of them.
+select t.id from task t
 where t.run_id = %(run)s
   and (%(tasks)s::bigint[] is null or t.id = any(%(tasks)s))
   and (%(states)s::text[] is null or t.state = any(%(states)s))
-  and (%(step)s::int is null or t.step = %(step)s)
-  and (%(items)s::text[] is null or i.name = any(%(items)s))
+  and (%(steps)s::int[] is null or t.step = any(%(steps)s))
+  and (%(items)s::text[] is null or t.item_id = any(array(select id from item where name = any(%(items)s))))
   and (%(reason)s::text is null or t.reason ilike '%%' || %(reason)s || '%%')
+  and (%(reasons)s::text[] is null or left(coalesce(t.reason, ''), %(compared)s) in (select unnest(%(reasons)s::text[])))
 order by t.position;
+
+-- across: where some items stand that came to a step of this name, in the newest run of each pipeline or in every run.
+select t.id as task, t.run_id as run, s.position as step
+from task t
+join run r on r.id = t.run_id
+join step s on s.pipeline_version_id = r.pipeline_version_id and s.name = %(step)s
+join pipeline_version v on v.id = r.pipeline_version_id
+where t.item_id = any(%(items)s) and (%(every_run)s or not exists (
+    select from task n join run nr on nr.id = n.run_id join pipeline_version nv on nv.id = nr.pipeline_version_id
+    where n.item_id = t.item_id and n.run_id > t.run_id and nv.pipeline_id = v.pipeline_id))
+order by t.id;
 
 -- retry: failed or cancelled tasks among :tasks are due again, at the step where they stopped.
 with again as materialized (
@@ -124,47 +142,51 @@ with again as materialized (
 moved as (
     update task t set state = 'waiting', tries = 0, due_at = now(), finished_at = null, reason = null
     from again where t.id = again.id
-    returning t.id, t.run_id, t.item_id, t.position, t.step
+    returning t.id, t.run_id, t.item_id, t.position, t.step, t.fence
 ),
 noted as (
     insert into change (kind, run_id, task_id, item_id, position, step, state)
     select 'task', run_id, id, item_id, position, step, 'waiting' from moved
 )
-select id from moved;
+select id, step, fence from moved;
 
--- rerun_preview: how many tasks and finished steps a re-run from :step would touch, and what it would leave alone.
+-- rerun_preview: how many tasks and finished steps a re-run of :tasks from their :steps would touch, and what it would leave.
 select count(*) filter (where reached and not busy) as tasks,
-       count(*) filter (where reached and busy) as busy,
-       count(*) filter (where not reached) as not_reached,
+       count(distinct item_id) filter (where reached and not busy) as items,
+       count(distinct run_id) filter (where reached and not busy) as runs,
+       count(*) filter (where busy) as busy,
+       count(*) filter (where not reached and not busy and not elsewhere) as not_reached,
+       count(*) filter (where not reached and not busy and elsewhere) as elsewhere,
        coalesce(sum(steps) filter (where reached and not busy), 0)::bigint as steps
 from (
-    select t.state in ('running', 'submitted') as busy,
-           t.step > %(step)s or (t.step = %(step)s and (t.fence > 0)) as reached,
-           (select count(*) from attempt a where a.task_id = t.id and a.step >= %(step)s and a.outcome = 'done'
-              and a.superseded_at is null) as steps
-    from task t where t.run_id = %(run)s and t.id = any(%(tasks)s)
+    select t.item_id, t.run_id, w.step < t.entered_step as elsewhere,
+           t.state in ('running', 'submitted') and (t.step >= w.step) as busy,
+           exists (select from attempt a where a.task_id = t.id and a.step = w.step and a.superseded_at is null) as reached,
+           (select count(*) from attempt a where a.task_id = t.id and a.step >= w.step
+              and a.outcome in ('done', 'skipped') and a.superseded_at is null) as steps
+    from unnest(%(tasks)s::bigint[], %(steps)s::int[]) as w(task, step) join task t on t.id = w.task
 ) seen;
 
--- rerun: put tasks back at :step with the input that the step had; attempts from there on are superseded, not erased.
+-- rerun: put :tasks back at their :steps with the input that the step had; attempts from there on are superseded, not erased.
 with again as materialized (
-    select t.id from task t
-    where t.run_id = %(run)s and t.id = any(%(tasks)s) and t.state not in ('running', 'submitted')
-      and (t.step > %(step)s or (t.step = %(step)s and t.fence > 0))
-    order by t.id for no key update
+    select t.id, w.step
+    from unnest(%(tasks)s::bigint[], %(steps)s::int[]) as w(task, step) join task t on t.id = w.task
+    where t.state not in ('running', 'submitted')
+    order by t.id for no key update of t
 ),
 start as materialized (
-    select distinct on (a.task_id) a.task_id, a.input
-    from attempt a join again on again.id = a.task_id
-    where a.step = %(step)s and a.superseded_at is null
+    select distinct on (a.task_id) a.task_id, a.input, a.step
+    from attempt a join again on again.id = a.task_id and again.step = a.step
+    where a.superseded_at is null
     order by a.task_id, a.fence desc
 ),
 superseded as (
     update attempt a set superseded_at = now()
-    from start where a.task_id = start.task_id and a.step >= %(step)s and a.superseded_at is null
+    from start where a.task_id = start.task_id and a.step >= start.step and a.superseded_at is null
 ),
 moved as (
     update task t
-    set state = 'waiting', step = %(step)s, document = start.input, tries = 0, fresh = %(fresh)s, due_at = now(),
+    set state = 'waiting', step = start.step, document = start.input, tries = 0, fresh = %(fresh)s, due_at = now(),
         revision = case when t.revision is not null then 0 end,  -- the record may have been edited since
         finished_at = null, reason = case when t.held then t.reason end
     from start where t.id = start.task_id

@@ -37,6 +37,7 @@ lane as materialized (
                              extract(isodow from here - interval '1 day') = any(coalesce(q.days, '{1,2,3,4,5,6,7}'))
                 end)
       and (a.kind = any(%(kinds)s) and (a.kind <> 'python' or a.url = any(%(functions)s)))
+      and (%(apps)s::text[] is null or a.name = any(%(apps)s))
 ),
 found as materialized (
     select t.id, t.document, t.fresh, lane.app_id, lane.room, lane.version_id, lane.parameters, lane.reuse, lane.revision,
@@ -220,7 +221,7 @@ with handed as (
 moved as (
     update task t set state = 'submitted', handle = h.handle
     from handed h
-    where t.id = h.task and t.fence = h.fence and t.state = 'running'
+    where t.id = h.task and t.fence = h.fence and t.state = 'running' and t.worker_id = %(worker)s
     returning t.id, t.run_id, t.item_id, t.position, t.step
 ),
 noted as (
@@ -236,6 +237,7 @@ with gone as (
     join step s on s.pipeline_version_id = r.pipeline_version_id and s.position = t.step
     join app a on a.id = s.app_id
     where t.state = 'submitted' and t.lease_until < now() and a.kind = any(%(kinds)s)
+      and (%(apps)s::text[] is null or a.name = any(%(apps)s))
     order by t.id limit %(n)s for no key update of t skip locked
 ),
 taken as (

@@ -251,6 +251,7 @@ def upgrade() -> None:
         postgresql_where=sa.text(f"{REUSABLE} and inputs is null"),
     )
     op.get_bind().exec_driver_sql((files("tidemill.db") / "triggers.sql").read_text(encoding="utf-8"))
+    op.create_index("item_grams_idx", "item", [sa.text("name_grams(name)")], unique=False, postgresql_using="gin")
     op.execute(
         "insert into tally (run_id, step, state, tasks) select run_id, step, state, count(*) from task group by 1, 2, 3"
     )
@@ -278,6 +279,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("outcome = 'skipped' and superseded_at is null"),
     )
     op.execute("drop function last_step(bigint)")
+    op.drop_index("item_grams_idx", table_name="item")
+    op.execute("drop function name_grams(text)")
     op.drop_table("floor")
     op.drop_constraint(op.f("worker_token_id_fkey"), "worker", type_="foreignkey")
     op.drop_column("worker", "token_id")
