@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.site import Mill
+
 from tidemill.db.database import Database
 from tidemill.errors import Conflict, InvalidInput, NotFound
 from tidemill.runner import failures, redo

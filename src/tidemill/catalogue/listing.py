@@ -72,8 +72,8 @@ def _folder(url: str) -> Path | None:
 
 
 def _of_store(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterator[Seen]:
-    """A store's keys in their order. One that obstore has no path for (`..`, `//`) would end its listing there: the page
-    that it stands on is read in another way, and the listing goes on behind it."""
+    """A store's keys in their order. One that obstore has no path for (`..`, `//`) would end its listing there: the
+    page that it stands on is read in another way, and the listing goes on behind it."""
     store, after = open_store(url, options), ""
     while True:
         try:

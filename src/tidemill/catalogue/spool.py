@@ -1,7 +1,7 @@
 """A listing on its way into the database: written to a temporary file first, in the form that COPY takes.
 
-A bucket may take minutes to list; while a transaction that writes is open, readers of the change feed wait behind it. So
-the listing is finished before the transaction begins. Memory stays flat; the file takes about 200 bytes a key.
+A bucket may take minutes to list; while a transaction that writes is open, readers of the change feed wait behind it.
+So the listing is finished before the transaction begins. Memory stays flat; the file takes about 200 bytes a key.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Spool:
     """Lines for COPY. `with Spool() as spool: spool.fill(…); for block in spool.blocks(): …`"""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="tidemill-listing-")
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="tidemill-listing-")  # noqa: SIM115 - `with` is ours
 
     def __enter__(self) -> Spool:
         return self

@@ -1,7 +1,8 @@
 """Reading a source: the catalogue's files, items and projects become what lies there, by the source's layout rules.
 
-The listing is a stream; it is merged by a handful of statements, whatever its size, in one transaction. What is unchanged
-is not written. What is gone leaves the catalogue, unless it is more than the source may lose: then nothing is changed.
+The listing is a stream; it is merged by a handful of statements, whatever its size, in one transaction. What is
+unchanged is not written. What is gone leaves the catalogue, unless it is more than the source may lose: then nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tidemill.db.database import Database, Row, fetch, fetch_one, translated
 from tidemill.db.models import Source
 from tidemill.db.queries import sql
 from tidemill.domain.layout import Layout
-from tidemill.errors import Conflict, NotFound
+from tidemill.errors import Conflict, NotFound, StorageError
 
 MANY = 5000
 """New files above which the planner is told."""
@@ -61,8 +62,8 @@ class SyncReport:
 async def sync(database: Database, source: str, *, allow_wipe: bool = False, dry_run: bool = False) -> SyncReport:
     """Make the catalogue true to a source, in one transaction; or only say what that would do.
 
-    Raises NotFound, StorageError (it cannot be read), InvalidInput (it is no source, or its rules make no sense), Conflict
-    (another sync of it is going on; or more would go than it may lose, and `allow_wipe` is not given).
+    Raises NotFound, StorageError (it cannot be read), InvalidInput (it is no source, or its rules make no sense),
+    Conflict (another sync of it is going on; or more would go than it may lose, and `allow_wipe` is not given).
     """
     async with database.begin() as session:
         found = await session.scalar(select(Source).where(Source.name == source))
@@ -71,9 +72,8 @@ async def sync(database: Database, source: str, *, allow_wipe: bool = False, dry
     layout, left_out = Layout.from_json(found.layout), LeftOut()
     async with _alone(database, found) as started:
         with Spool() as spool:
-            there = listing(found.url, found.options, left_out)
-            sorted_ = await asyncio.to_thread(spool.fill, there, layout)
-            report = _report(found, sorted_, left_out, dry_run)
+            seen = await asyncio.to_thread(_list, found, layout, left_out, spool)
+            report = _report(found, seen, left_out, dry_run)
             try:
                 async with database.begin() as session:
                     await _merge(session, found, spool, report, allow_wipe)
@@ -83,6 +83,13 @@ async def sync(database: Database, source: str, *, allow_wipe: bool = False, dry
             except _DryRun:
                 pass
     return report
+
+
+def _list(source: Source, layout: Layout, left_out: LeftOut, spool: Spool) -> Sorted:
+    try:
+        return spool.fill(listing(source.url, source.options, left_out), layout)
+    except StorageError as error:
+        raise StorageError(f"Source {source.name!r} cannot be read. {error.message}", hint=error.hint) from error
 
 
 async def history(session: AsyncSession, source: str | None = None, limit: int = 20) -> list[Row]:
@@ -137,6 +144,7 @@ async def _merge(session: AsyncSession, source: Source, spool: Spool, report: Sy
 
 
 async def _copy(session: AsyncSession, spool: Spool) -> None:
+    await fetch(session, "sync.plan_for_sets")
     await fetch(session, "sync.seen_table")
     raw = (await (await session.connection()).get_raw_connection()).driver_connection
     assert isinstance(raw, psycopg.AsyncConnection)
@@ -157,11 +165,11 @@ async def _guard(session: AsyncSession, source: Source, report: SyncReport, allo
     if allow_wipe or not (everything or gone > files * source.may_lose):
         return
     share = "all" if everything else f"{gone / files:.0%} of"
-    examples = ", ".join(losing["keys"][:5])
+    examples = ", ".join(losing["keys"][:5]) + (", …" if gone > 5 else "")
     raise Conflict(
-        f"Source {source.name!r}: {share} its {files:,} files are gone ({gone:,}: {examples}{', …' if gone > 5 else ''}); "
+        f"Source {source.name!r}: {share} its {files:,} files are gone ({gone:,}: {examples}); "
         f"it may lose {source.may_lose:.0%} at once. Nothing was changed.",
-        hint="If they are really to leave the catalogue: --allow-bucket-wipe. To only look: --dry-run --allow-bucket-wipe.",
+        hint="To take them out of the catalogue: --allow-bucket-wipe; with --dry-run it only says what would go.",
     )
 
 

@@ -109,7 +109,7 @@ def compile_pattern(rule: LayoutRule) -> re.Pattern[str]:
     if not rule.ignore and not belongs and not rule.attributes:
         raise InvalidInput(
             f"Pattern {rule.pattern!r} does not say what a file belongs to.",
-            hint="Put {item} where the item's name stands in the key, or {project}; or give it attributes, or ignore = true.",
+            hint="Put {item} or {project} where their names stand, give it attributes, or set ignore = true.",
         )
     if rule.lock and "project" not in names and rule.project is None:
         raise InvalidInput(f"Pattern {rule.pattern!r} locks, but names no project.", hint="For example {project}.lock")

@@ -16,7 +16,7 @@ from tidemill.storage.stores import Seen
 
 
 def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen], bool]:
-    """The next page of keys behind `after`, whatever they look like, and whether there are more. Raises StorageError."""
+    """The next page of keys behind `after`, whatever they are, and whether there are more. Raises StorageError."""
     bucket, prefix = _place(url)
     try:
         page = client(options).list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=prefix + after)

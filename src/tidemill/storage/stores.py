@@ -41,11 +41,11 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> ObjectStor
     if scheme not in SCHEMES:
         raise InvalidInput(f"{url} is no store that can be read.", hint="Write file://…, s3://…, gs://… or az://….")
     given = options or {}
-    config: dict[str, Any] = {key: given[key] for key in ("endpoint", "region") if given.get(key)}
+    config: Any = {key: given[key] for key in ("endpoint", "region") if given.get(key)}
     if given.get("anonymous"):
         config["skip_signature"] = "true"
-    client = {"allow_http": True} if str(given.get("endpoint", "")).startswith("http://") else None
+    client: Any = {"allow_http": True} if str(given.get("endpoint", "")).startswith("http://") else None
     try:
-        return from_url(url, config=config or None, client_options=client)  # type: ignore[call-overload,no-any-return]
+        return from_url(url, config=config or None, client_options=client)
     except (BaseError, ValueError, TypeError) as error:
         raise InvalidInput(f"{url} cannot be opened: {error}") from error

@@ -3,6 +3,9 @@
 -- alone: one sync of a source at a time; a lock of the session, which holds back nobody's reading of the change feed.
 select pg_try_advisory_lock(hashtext('sync'), %(source)s::int) as alone, now() as now;
 
+-- plan_for_sets: large sets are joined here with tables that the planner last saw empty.
+select set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true);
+
 -- seen_table: where what was seen goes, by COPY.
 create temporary table seen (
     key text not null, size bigint not null, etag text not null, modified_at timestamptz, attributes jsonb not null,

@@ -26,14 +26,14 @@ def upgrade() -> None:
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("changed", sa.BigInteger(), nullable=False),
         sa.Column("deleted", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "details", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
-        ),
+        sa.Column("details", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name="sync_source_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="sync_pkey"),
     )
     op.create_index("sync_source_id_idx", "sync", ["source_id"])
-    options = sa.Column("options", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False)
+    options = sa.Column(
+        "options", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
+    )
     op.add_column("source", options)
     op.add_column("source", sa.Column("may_lose", sa.Float(), server_default=sa.text("0.1"), nullable=False))
     op.add_column("file", sa.Column("project_id", sa.BigInteger(), nullable=True))
