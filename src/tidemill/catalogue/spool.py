@@ -6,6 +6,7 @@ So the listing is finished before the transaction begins. Memory stays flat; the
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from tidemill.storage.stores import Seen
 
 COLUMNS = "key, size, etag, modified_at, attributes, items, project, locks"
 BLOCK = 1024 * 1024
+_SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -100,4 +102,4 @@ def _array(names: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.translate(_ESCAPES)
+    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
