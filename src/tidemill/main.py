@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidemill.catalogue.sync import read_source
+from tidemill.catalogue.sync import reader
 from tidemill.db.currency import is_current
 from tidemill.db.database import Database, Row
 from tidemill.db.embedded import EmbeddedServer
@@ -65,7 +65,7 @@ class Site:
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
-        clock = Doer(self.documents, read_source).duty()
+        clock = Doer(self.documents, reader(self.database)).duty()
         days = self.settings.changes_kept
         pruning = [prune_changes(days)] if days else []
         return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), clock, *pruning))

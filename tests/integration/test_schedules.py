@@ -210,7 +210,7 @@ async def test_a_time_zone_must_be_known_to_the_database(mill: Watched, monkeypa
 
 
 async def test_a_schedule_reads_a_real_folder(database: Database, documents: DocumentStore, tmp_path: Path) -> None:
-    from tidemill.catalogue.sync import read_source
+    from tidemill.catalogue.sync import reader
 
     mill = Watched(database, documents)
     (tmp_path / "one.dat").write_bytes(b"x")
@@ -220,6 +220,6 @@ async def test_a_schedule_reads_a_real_folder(database: Database, documents: Doc
         url=tmp_path.as_uri(),
     )
     await make(mill, "s", {"sync": "tapes"})
-    await Doer(documents, read_source).do_due(database)
+    await Doer(documents, reader(database)).do_due(database)
     assert (await one(mill, "s"))["last_result"] == "read 1 files of tapes: 1 new files, 0 changed, 1 new items"
     assert await mill.sql("select name from item") == [{"name": "one"}]

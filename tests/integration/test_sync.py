@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text
 from tests.factory import make_run
 
 from tidemill.catalogue import items, projects, statuses
-from tidemill.catalogue.sync import SyncReport, sync
+from tidemill.catalogue.spool import Spool
+from tidemill.catalogue.sync import SyncReport, history, sync
 from tidemill.db.database import Database
 from tidemill.db.models import Source
-from tidemill.errors import Conflict, InvalidInput, NotFound, StorageError, UnknownIds
+from tidemill.db.queries import sql
+from tidemill.errors import Conflict, InvalidInput, NotFound, StorageError, TidemillError, UnknownIds
 
 RULES: list[dict[str, Any]] = [
     {"pattern": "ignored/**", "ignore": True},
     {"pattern": "{project}/{item:cpb-[^./]+}.{kind:mp4|txt}", "attributes": {"role": "original"}},
     {"pattern": "{item}.wav", "project": "sound"},
+    {"pattern": "{project}.lock", "lock": True},
+    {"pattern": "{project}/bulk/*"},
+    {"pattern": "{project}/{item}/*.h5", "split": ","},
+    {"pattern": "*.csv", "attributes": {"role": "metadata"}},
 ]
 
 
@@ -37,9 +45,8 @@ async def folder(database: Database, tmp_path: Path) -> Path:
     return folder
 
 
-async def _sync(database: Database) -> SyncReport:
-    async with database.begin() as session:
-        return await sync(session, "recordings")
+async def _sync(database: Database, *, allow_wipe: bool = False, dry_run: bool = False) -> SyncReport:
+    return await sync(database, "recordings", allow_wipe=allow_wipe, dry_run=dry_run)
 
 
 async def _item(database: Database, name: str) -> dict[str, Any]:
@@ -65,23 +72,109 @@ async def test_files_become_items_in_projects(database: Database, folder: Path) 
     assert (await _item(database, "tape 1"))["projects"] == ["sound"]
 
 
-async def test_a_second_sync_finds_what_is_new_changed_and_gone_and_takes_nothing_away(
+async def test_a_second_sync_makes_the_catalogue_true_to_the_source(database: Database, folder: Path) -> None:
+    _write(folder, *(f"{n:02}.wav" for n in range(20)))
+    await _sync(database)
+    before = await _item(database, "00")
+    again = await _sync(database)
+    assert (again.seen, again.created, again.changed, again.deleted, again.items) == (20, 0, 0, 0, 0)
+    assert await _item(database, "00") == before
+    _write(folder, "01.wav", text="longer than before")
+    _write(folder, "new.wav")
+    (folder / "02.wav").unlink()
+    would = await _sync(database, dry_run=True)
+    did = await _sync(database)
+    for report in (would, did):
+        assert (report.created, report.changed, report.deleted, report.items) == (1, 1, 1, 1)
+        assert (report.gone.count, report.gone.keys) == (1, ["02.wav"])
+    assert (await _item(database, "02"))["file_list"] == []
+    assert (await _item(database, "01"))["file_list"][0]["size"] == 18
+    async with database.begin() as session:
+        kept = await history(session, "recordings")
+    assert [(row["seen"], row["created"], row["deleted"]) for row in kept] == [(20, 1, 1), (20, 0, 0), (20, 20, 0)]
+    assert kept[0]["details"]["gone"]["keys"] == ["02.wav"]
+
+
+async def test_a_source_does_not_lose_much_without_being_told_that_it_may(database: Database, folder: Path) -> None:
+    _write(folder, *(f"{n:02}.wav" for n in range(20)))
+    await _sync(database)
+    for n in range(3):
+        (folder / f"{n:02}.wav").unlink()
+    with pytest.raises(Conflict, match=r"15% of its 20 files are gone \(3: 00.wav, 01.wav, 02.wav\)") as refused:
+        await _sync(database)
+    assert "--allow-bucket-wipe" in str(refused.value.hint)
+    assert len((await _item(database, "00"))["file_list"]) == 1
+    assert (await _sync(database, allow_wipe=True)).deleted == 3
+    async with database.begin() as session:
+        await session.execute(text("update source set may_lose = 1"))
+    for path in folder.glob("*.wav"):
+        path.unlink()
+    with pytest.raises(Conflict, match="all its 17 files are gone"):
+        await _sync(database)
+    assert (await _sync(database, allow_wipe=True)).deleted == 17
+
+
+async def test_files_of_a_locked_project_stay_and_the_lock_may_lie_in_the_source(
     database: Database, folder: Path
 ) -> None:
-    _write(folder, "a.wav", "b.wav", "c.wav")
+    _write(folder, *(f"slates/cpb-{n}.mp4" for n in range(9)), "other.wav")
     await _sync(database)
-    before = await _item(database, "a")
-    again = await _sync(database)
-    assert (again.seen, again.created, again.changed, again.items, again.gone.count) == (3, 0, 0, 0, 0)
-    _write(folder, "b.wav", text="longer than before")
-    _write(folder, "d.wav")
-    (folder / "c.wav").unlink()
-    third = await _sync(database)
-    assert (third.created, third.changed, third.items) == (1, 1, 1)
-    assert (third.gone.count, third.gone.keys) == (1, ["c.wav"])
-    assert len((await _item(database, "c"))["file_list"]) == 1
-    assert (await _item(database, "b"))["file_list"][0]["size"] == 18
-    assert await _item(database, "a") == before
+    _write(folder, "slates.lock")
+    (folder / "slates/cpb-0.mp4").unlink()
+    report = await _sync(database)
+    assert (report.locked, report.kept, report.deleted, report.created) == (1, 1, 0, 1)
+    assert len((await _item(database, "cpb-0"))["file_list"]) == 1
+    (folder / "slates.lock").unlink()
+    report = await _sync(database, allow_wipe=True)
+    assert (report.unlocked, report.kept, report.deleted) == (1, 0, 2)
+    async with database.begin() as session:
+        assert not next(p for p in await projects.listing(session) if p["name"] == "slates")["locked"]
+
+
+async def test_a_file_may_belong_to_several_items_or_to_a_project_alone(database: Database, folder: Path) -> None:
+    _write(folder, "P1/S1,S2/pool.h5", "P1/S1/own.h5", "P1/bulk/counts.tsv", "about.csv")
+    await _sync(database)
+    for name, keys in (("S1", ["P1/S1,S2/pool.h5", "P1/S1/own.h5"]), ("S2", ["P1/S1,S2/pool.h5"])):
+        found = await _item(database, name)
+        assert ([file["key"] for file in found["file_list"]], found["projects"]) == (keys, ["P1"])
+    async with database.begin() as session:
+        rows = await session.execute(
+            text("select f.key, p.name from file f left join project p on p.id = f.project_id order by f.key")
+        )
+        assert [tuple(row) for row in rows.all() if "S" not in row[0]] == [
+            ("P1/bulk/counts.tsv", "P1"),
+            ("about.csv", None),
+        ]
+
+
+async def test_a_second_sync_at_the_same_time_says_so(database: Database, folder: Path) -> None:
+    _write(folder, "a.wav")
+    connection = await database.connect()
+    async with connection:
+        async with database.begin() as session:
+            source = await session.scalar(select(Source.id))
+        await connection.execute(sql("sync.alone").encode(), {"source": source})
+        with pytest.raises(Conflict, match="being synced already"):
+            await _sync(database)
+    assert (await _sync(database)).created == 1
+
+
+async def test_a_sync_that_breaks_off_changes_nothing(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(folder, "a.wav")
+
+    def cut(self: Spool) -> Iterator[bytes]:
+        yield b"half a li"
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "blocks", cut)
+        with pytest.raises(TidemillError):
+            await _sync(database)
+    with pytest.raises(NotFound):
+        await _item(database, "a")
+    assert (await _sync(database)).created == 1
 
 
 async def test_a_locked_project_takes_no_items(database: Database, folder: Path) -> None:
@@ -112,12 +205,11 @@ async def test_a_source_that_cannot_be_read_says_so(database: Database, folder: 
     with pytest.raises(StorageError, match="recordings"):
         await _sync(database)
     async with database.begin() as session:
-        session.add(Source(name="bucket", url="s3://bucket/", layout={"rules": []}))
-    async with database.begin() as session:
-        with pytest.raises(InvalidInput, match="s3://bucket/"):
-            await sync(session, "bucket")
-        with pytest.raises(NotFound):
-            await sync(session, "nowhere")
+        session.add(Source(name="odd", url="ftp://host/", layout={"rules": []}))
+    with pytest.raises(InvalidInput, match="ftp://host/"):
+        await sync(database, "odd")
+    with pytest.raises(NotFound):
+        await sync(database, "nowhere")
 
 
 async def test_adding_items_merges_metadata_and_keeps_status(database: Database) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from tidemill.api.door import Json, Session, Site
-from tidemill.catalogue.sync import read_source
+from tidemill.catalogue.sync import reader
 from tidemill.pipelines import schedules
 from tidemill.pipelines.schedules import ScheduleWish
 from tidemill.runner.schedules import Doer
@@ -86,5 +86,5 @@ async def resume(session: Session, name: str) -> Response:
 
 @router.post("/{name}/run", summary="Do it at once; its next time stays")
 async def run_now(session: Session, site: Site, name: str) -> Response:
-    result = await Doer(site.documents, read_source).run_now(session, name)
+    result = await Doer(site.documents, reader(site.database)).run_now(session, name)
     return Json({"schedule": name, "result": result})

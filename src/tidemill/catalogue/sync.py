@@ -1,200 +1,207 @@
-"""Reading a source: what lies there becomes files, and by the source's layout rules items and projects.
+"""Reading a source: the catalogue's files, items and projects become what lies there, by the source's layout rules.
 
-A folder is walked as a stream; what was seen goes into a temporary table some thousands of rows at a time, and is
-merged in five statements whatever its number. Nothing is ever taken away: files that are gone are reported.
+The listing is a stream; it is merged by a handful of statements, whatever its size, in one transaction. What is
+unchanged is not written. What is gone leaves the catalogue, unless it is more than the source may lose: then nothing is
+changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import itertools
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import orjson
+import psycopg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.catalogue.listing import SHOWN, LeftOut, Listed, listing
+from tidemill.catalogue.spool import COLUMNS, Sorted, Spool
+from tidemill.db.database import Database, Row, fetch, fetch_one, translated
 from tidemill.db.models import Source
+from tidemill.db.queries import sql
 from tidemill.domain.layout import Layout
-from tidemill.domain.mmif import mime_of
-from tidemill.errors import InvalidInput, NotFound, StorageError
+from tidemill.errors import Conflict, NotFound, StorageError
 
-CHUNK = 5000
-SHOWN = 1000
-"""Keys listed of those that no rule matches, that are gone, or that cannot be stored; all are counted."""
-PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
-"""Endings of files that somebody is still writing."""
-
-
-@dataclass(slots=True)
-class Listed:
-    """Keys of one kind: how many, and the first of them."""
-
-    count: int = 0
-    keys: list[str] = field(default_factory=list)
-
-    def add(self, key: str) -> None:
-        self.count += 1
-        if len(self.keys) < SHOWN:
-            self.keys.append(key)
+MANY = 5000
+"""New files above which the planner is told."""
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync saw and did. Files that are gone from the source are only reported; their rows stay."""
+    """What a sync saw and did, or, if it was a dry run, would do."""
 
     source: str
+    dry_run: bool = False
     seen: int = 0
     created: int = 0
     changed: int = 0
+    deleted: int = 0
     items: int = 0
     """New items; likewise `projects`."""
     projects: int = 0
+    locked: int = 0
+    """Projects whose lock has come; `unlocked`: whose lock is gone."""
+    unlocked: int = 0
+    kept: int = 0
+    """Files that are gone, and stay in the catalogue because their project is locked."""
     skipped: int = 0
-    """Hidden and partial files."""
     ignored: int = 0
-    """Files that a rule leaves out."""
     unmatched: Listed = field(default_factory=Listed)
-    """Keys that no rule matches."""
     unreadable: Listed = field(default_factory=Listed)
-    """Files and folders that could not be read, or whose name is not UTF-8."""
     gone: Listed = field(default_factory=Listed)
+    """Keys that left the catalogue."""
     held_out: dict[str, int] = field(default_factory=dict)
     """Locked projects, and how many items they did not take."""
 
 
-async def sync(session: AsyncSession, source: str) -> SyncReport:
-    """Read a source by name. Raises NotFound, and what `sync_folder` raises."""
-    found = await session.scalar(select(Source).where(Source.name == source))
+async def sync(database: Database, source: str, *, allow_wipe: bool = False, dry_run: bool = False) -> SyncReport:
+    """Make the catalogue true to a source, in one transaction; or only say what that would do.
+
+    Raises NotFound, StorageError (it cannot be read), InvalidInput (it is no source, or its rules make no sense),
+    Conflict (another sync of it is going on; or more would go than it may lose, and `allow_wipe` is not given).
+    """
+    async with database.begin() as session:
+        found = await session.scalar(select(Source).where(Source.name == source))
     if found is None:
         raise NotFound(f"There is no source named {source!r}.", hint="`tidemill export` shows them.")
-    return await sync_folder(session, found)
-
-
-async def read_source(session: AsyncSession, source: str) -> str:
-    """Read a source by name; what that came to, in words. Raises what `sync` raises."""
-    found = await sync(session, source)
-    new = f"{found.created:,} new files, {found.changed:,} changed, {found.items:,} new items"
-    gone = f"; {found.gone.count:,} are gone" if found.gone.count else ""
-    unmatched = f"; {found.unmatched.count:,} match no rule" if found.unmatched.count else ""
-    return f"read {found.seen:,} files of {source}: {new}{gone}{unmatched}"
-
-
-async def sync_folder(session: AsyncSession, source: Source) -> SyncReport:
-    """Make the records match what lies in a source's folder.
-
-    Raises StorageError (the folder is not there), InvalidInput (the source is no folder, or its rules make no sense).
-    """
-    folder = folder_of(source.url)
-    layout = Layout.from_json(source.layout)
-    if not await asyncio.to_thread(folder.is_dir):
-        raise StorageError(f"The folder of source {source.name!r} is not there: {folder}")
-    report = SyncReport(source.name)
-    await fetch(session, "catalogue.lock_source", {"source": source.id})
-    await fetch(session, "catalogue.seen_table")
-    await fetch(session, "catalogue.seen_clear")
-    rows = _rows(folder, layout, report)
-    while chunk := await asyncio.to_thread(lambda: list(itertools.islice(rows, CHUNK))):
-        await fetch(session, "catalogue.seen_add", {"rows": orjson.dumps(chunk).decode()})
-        report.seen += len(chunk)
-    await fetch(session, "catalogue.seen_analyze")
-    await _merge(session, source.id, report)
+    layout, left_out = Layout.from_json(found.layout), LeftOut()
+    async with _alone(database, found) as started:
+        with Spool() as spool:
+            seen = await asyncio.to_thread(_list, found, layout, left_out, spool)
+            report = _report(found, seen, left_out, dry_run)
+            try:
+                async with database.begin() as session:
+                    await _merge(session, found, spool, report, allow_wipe)
+                    await _note(session, found, started, report)
+                    if dry_run:
+                        raise _DryRun
+            except _DryRun:
+                pass
     return report
 
 
-def folder_of(url: str) -> Path:
-    """The folder that a source's URL means. Raises InvalidInput for what is no folder of this machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    if "://" not in url and url.startswith("/"):
-        return Path(url)
-    raise InvalidInput(
-        f"A source at {url} cannot be read yet.", hint="Today a source is a folder: /path/to/it or file:///path/to/it."
+def reader(database: Database) -> Callable[[AsyncSession, str], Awaitable[str]]:
+    """What a schedule does to read a source by name. It gives what that came to, in words; raises what `sync` does."""
+
+    async def read(_: AsyncSession, source: str) -> str:
+        found = await sync(database, source)
+        new = f"{found.created:,} new files, {found.changed:,} changed, {found.items:,} new items"
+        gone = f"; {found.gone.count:,} are gone" if found.gone.count else ""
+        unmatched = f"; {found.unmatched.count:,} match no rule" if found.unmatched.count else ""
+        return f"read {found.seen:,} files of {source}: {new}{gone}{unmatched}"
+
+    return read
+
+
+def _list(source: Source, layout: Layout, left_out: LeftOut, spool: Spool) -> Sorted:
+    try:
+        return spool.fill(listing(source.url, source.options, left_out), layout)
+    except StorageError as error:
+        raise StorageError(f"Source {source.name!r} cannot be read. {error.message}", hint=error.hint) from error
+
+
+async def history(session: AsyncSession, source: str | None = None, limit: int = 20) -> list[Row]:
+    """The newest syncs, of one source if named: what each found and did."""
+    return await fetch(session, "sync.history", {"source": source, "limit": limit})
+
+
+class _DryRun(Exception):
+    """Takes back what a dry run did."""
+
+
+@asynccontextmanager
+async def _alone(database: Database, source: Source) -> AsyncIterator[dt.datetime]:
+    """Within: no other sync of this source. The lock goes with its connection, however this process ends."""
+    connection = await database.connect()
+    with translated():
+        async with connection:
+            cursor = await connection.execute(sql("sync.alone").encode(), {"source": source.id})
+            row = await cursor.fetchone()
+            if row is None or not row["alone"]:
+                raise Conflict(f"Source {source.name!r} is being synced already.", hint="Wait until that is finished.")
+            yield row["now"]
+
+
+def _report(source: Source, found: Sorted, left_out: LeftOut, dry_run: bool) -> SyncReport:
+    return SyncReport(
+        source.name,
+        dry_run,
+        seen=found.seen,
+        skipped=left_out.skipped,
+        ignored=found.ignored,
+        unmatched=found.unmatched,
+        unreadable=left_out.unreadable,
     )
 
 
-async def _merge(session: AsyncSession, source: int, report: SyncReport) -> None:
-    files = await _one(session, "merge_files", source)
-    report.created, report.changed = files["created"], files["changed"]
-    report.items = (await _one(session, "merge_items", source))["items"]
-    report.projects = (await _one(session, "merge_projects", source))["projects"]
-    await _one(session, "merge_links", source)
-    for row in await fetch(session, "catalogue.held_out"):
+async def _merge(session: AsyncSession, source: Source, spool: Spool, report: SyncReport, allow_wipe: bool) -> None:
+    await _copy(session, spool)
+    await _guard(session, source, report, allow_wipe)
+    report.projects = await _count(session, "merge_projects", source)
+    await _locks(session, source, report)
+    report.items = await _count(session, "merge_items", source)
+    report.kept = await _count(session, "kept", source)
+    report.deleted = await _count(session, "delete_files", source)
+    report.changed = await _count(session, "change_files", source)
+    report.created = await _count(session, "add_files", source)
+    await fetch(session, "catalogue.analyze") if report.created > MANY else None
+    await _count(session, "merge_links", source)
+    await _count(session, "merge_members", source)
+    for row in await fetch(session, "sync.held_out"):
         report.held_out[row["project"]] = row["items"]
-    for row in await fetch(session, "catalogue.gone", {"source": source, "limit": SHOWN}):
-        report.gone.keys.append(row["key"])
-        report.gone.count = row["total"]
-    await fetch(session, "catalogue.synced", {"source": source})
-    await fetch(session, "catalogue.announce")
-    if report.created > CHUNK:
-        await fetch(session, "catalogue.analyze")
 
 
-async def _one(session: AsyncSession, statement: str, source: int) -> Row:
-    row = await fetch_one(session, f"catalogue.{statement}", {"source": source})
+async def _copy(session: AsyncSession, spool: Spool) -> None:
+    await fetch(session, "sync.plan_for_sets")
+    await fetch(session, "sync.seen_table")
+    raw = (await (await session.connection()).get_raw_connection()).driver_connection
+    assert isinstance(raw, psycopg.AsyncConnection)
+    with translated():
+        async with raw.cursor() as cursor, cursor.copy(f"copy seen ({COLUMNS}) from stdin".encode()) as copy:
+            for block in spool.blocks():
+                await copy.write(block)
+    await fetch(session, "sync.seen_analyze")
+
+
+async def _guard(session: AsyncSession, source: Source, report: SyncReport, allow_wipe: bool) -> None:
+    """Stop before more leaves the catalogue than the source may lose; a listing may be wrong."""
+    losing = await fetch_one(session, "sync.losing", {"source": source.id, "limit": SHOWN})
+    assert losing is not None
+    gone, files = losing["gone"], losing["files"]
+    report.gone = Listed(gone, losing["keys"])
+    everything = gone == files and gone > 0
+    if allow_wipe or not (everything or gone > files * source.may_lose):
+        return
+    share = "all" if everything else f"{gone / files:.0%} of"
+    examples = ", ".join(losing["keys"][:5]) + (", …" if gone > 5 else "")
+    raise Conflict(
+        f"Source {source.name!r}: {share} its {files:,} files are gone ({gone:,}: {examples}); "
+        f"it may lose {source.may_lose:.0%} at once. Nothing was changed.",
+        hint="To take them out of the catalogue: --allow-bucket-wipe; with --dry-run it only says what would go.",
+    )
+
+
+async def _locks(session: AsyncSession, source: Source, report: SyncReport) -> None:
+    unlocked = [row["name"] for row in await fetch(session, "sync.locks_gone", {"source": source.id})]
+    row = await fetch_one(session, "sync.lock_projects", {"unlocked": unlocked})
     assert row is not None
-    return row
+    report.locked, report.unlocked = row["locked"], row["freed"]
 
 
-def _rows(folder: Path, layout: Layout, report: SyncReport) -> Iterator[dict[str, Any]]:
-    """What belongs into the catalogue, in no order; the rest is counted in the report."""
-    for entry in _walk(str(folder), report):
-        key = os.path.relpath(entry.path, folder).replace(os.sep, "/")
-        try:
-            key.encode()
-            stat = entry.stat()
-        except (UnicodeEncodeError, OSError):
-            report.unreadable.add(os.fsencode(key).decode("utf-8", "backslashreplace"))
-            continue
-        row = _row(key, stat, layout, report)
-        if row is not None:
-            yield row
+async def _note(session: AsyncSession, source: Source, started: dt.datetime, report: SyncReport) -> None:
+    counts = {key: getattr(report, key) for key in ("seen", "created", "changed", "deleted")}
+    details: dict[str, Any] = {key: value for key, value in asdict(report).items() if key not in counts}
+    params = counts | {"source": source.id, "started": started, "details": orjson.dumps(details).decode()}
+    await fetch(session, "sync.synced", params)
+    await fetch(session, "catalogue.announce")
 
 
-def _walk(folder: str, report: SyncReport) -> Iterator[os.DirEntry[str]]:
-    """Regular files, links to them followed; links to folders are not, so that no walk goes in circles."""
-    pending = [folder]
-    while pending:
-        here = pending.pop()
-        try:
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or entry.name.endswith(PARTIAL):
-                        report.skipped += 1
-                    elif entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file():
-                        yield entry
-        except OSError:
-            if here == folder:
-                raise
-            report.unreadable.add(os.path.relpath(here, folder))
-
-
-def _row(key: str, stat: os.stat_result, layout: Layout, report: SyncReport) -> dict[str, Any] | None:
-    try:
-        place = layout.place(key)
-    except LookupError:
-        report.unmatched.add(key)
-        return None
-    if place is None:
-        report.ignored += 1
-        return None
-    mime = mime_of(key)
-    return {
-        "key": key,
-        "size": stat.st_size,
-        "etag": f"{stat.st_mtime_ns:x}-{stat.st_size:x}",
-        "modified_at": dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC),
-        "attributes": ({"mime": mime} if mime else {}) | place.attributes,
-        "item": place.item,
-        "project": place.project,
-    }
+async def _count(session: AsyncSession, statement: str, source: Source) -> int:
+    row = await fetch_one(session, f"sync.{statement}", {"source": source.id})
+    assert row is not None
+    return int(row["n"])

@@ -138,8 +138,8 @@ async def _prepare(site: Site, folder: Path, urls: dict[str, str]) -> None:
     facts = await apply.look_at_apps(site.addresses, site_file)
     async with site.database.begin() as session:
         await apply.carry_out(session, await apply.plan(session, site_file, facts))
+    await sync(site.database, SOURCE)
     async with site.database.begin() as session:
-        await sync(session, SOURCE)
         try:
             await batches.get(session, BATCH)
         except NotFound:

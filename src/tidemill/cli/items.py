@@ -13,7 +13,8 @@ from tidemill.cli.output import AsJson, count, duration, emit, out, say, state, 
 
 if TYPE_CHECKING:
     from tidemill.catalogue.items import Page
-    from tidemill.catalogue.sync import Listed, SyncReport
+    from tidemill.catalogue.listing import Listed
+    from tidemill.catalogue.sync import SyncReport
     from tidemill.runner.look import ItemView
 
 SHOWN = 10
@@ -171,8 +172,7 @@ async def _sync(source: str | None) -> list[SyncReport]:
         async with site.database.begin() as session:
             names = [source] if source else list(await session.scalars(select(Source.name).order_by(Source.name)))
         for name in names:
-            async with site.database.begin() as session:
-                reports.append(await service.sync(session, name))
+            reports.append(await service.sync(site.database, name))
     return reports
 
 

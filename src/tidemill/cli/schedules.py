@@ -87,11 +87,11 @@ async def _pause(name: str, paused: bool) -> None:
 
 
 async def _run(name: str) -> str:
-    from tidemill.catalogue.sync import read_source
+    from tidemill.catalogue.sync import reader
     from tidemill.runner.schedules import Doer
 
     async with door.opened() as site, site.database.begin() as session:
-        return await Doer(site.documents, read_source).run_now(session, name)
+        return await Doer(site.documents, reader(site.database)).run_now(session, name)
 
 
 async def _remove(name: str) -> None:

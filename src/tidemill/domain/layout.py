@@ -1,4 +1,4 @@
-"""Layout rules: patterns over the keys of a source that say which item and project a file belongs to.
+"""Layout rules: patterns over the keys of a source that say which items and project a file belongs to.
 
 A pattern is written as the key is, with placeholders, and must match the whole key:
 
@@ -8,7 +8,8 @@ A pattern is written as the key is, with placeholders, and must match the whole 
 - `*`: any number of characters but no `/`; `**`: any number of characters;
 - everything else stands for itself. A name that stands twice must match the same text twice.
 
-The first rule that matches decides. A key that none matches belongs to nothing, and is reported.
+The first rule that matches decides. A key that none matches belongs to nothing, and is reported. A file need not belong
+to an item: it may be a project's (`{project}/bulk/*`), or the whole collection's, told by its attributes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class LayoutRule:
     project: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     ignore: bool = False
+    split: str = ""
+    """Where `{item}` names several items: what stands between their names."""
+    lock: bool = False
+    """A file that matches locks its project for as long as it is there."""
 
     def as_json(self) -> dict[str, Any]:
         """As the site file has it: only what is not at its default."""
@@ -39,16 +44,19 @@ class LayoutRule:
             made["project"] = self.project
         if self.attributes:
             made["attributes"] = dict(self.attributes)
-        return made | ({"ignore": True} if self.ignore else {})
+        if self.split:
+            made["split"] = self.split
+        return made | {key: True for key in ("ignore", "lock") if getattr(self, key)}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a file belongs, and the attributes read off its key."""
 
-    item: str
+    items: tuple[str, ...]
     project: str | None
     attributes: dict[str, Any]
+    lock: bool = False
 
 
 class Layout:
@@ -60,7 +68,7 @@ class Layout:
 
     @classmethod
     def from_json(cls, layout: Mapping[str, Any]) -> Layout:
-        """From `source.layout`: `{"rules": [{"pattern", "project", "attributes", "ignore"}, …]}`."""
+        """From `source.layout`: `{"rules": [{"pattern", "project", "attributes", "ignore", "split", "lock"}]}`."""
         return cls([LayoutRule(**rule) for rule in layout.get("rules", [])])
 
     def place(self, key: str) -> Place | None:
@@ -72,9 +80,20 @@ class Layout:
             if rule.ignore:
                 return None
             found = {name: text for name, text in match.groupdict().items() if text is not None}
-            item, project = found.pop("item"), found.pop("project", None)
-            return Place(item, rule.project if rule.project is not None else project, {**rule.attributes, **found})
+            item, project = found.pop("item", None), found.pop("project", None)
+            return Place(
+                _items(item, rule.split),
+                rule.project if rule.project is not None else project,
+                {**rule.attributes, **found},
+                rule.lock,
+            )
         raise LookupError(key)
+
+
+def _items(name: str | None, split: str) -> tuple[str, ...]:
+    if name is None:
+        return ()
+    return tuple(dict.fromkeys(one for one in name.split(split) if one)) if split else (name,)
 
 
 def compile_pattern(rule: LayoutRule) -> re.Pattern[str]:
@@ -85,11 +104,17 @@ def compile_pattern(rule: LayoutRule) -> re.Pattern[str]:
         made = re.compile("".join(_parts(rule.pattern)), re.DOTALL)
     except re.error as error:
         raise InvalidInput(f"Pattern {rule.pattern!r} is not valid: {error}.") from None
-    if not rule.ignore and "item" not in made.groupindex:
+    names = made.groupindex
+    belongs = "item" in names or "project" in names or rule.project is not None
+    if not rule.ignore and not belongs and not rule.attributes:
         raise InvalidInput(
-            f"Pattern {rule.pattern!r} does not say which item a file belongs to.",
-            hint="Put {item} where the item's name stands in the key, or set ignore = true.",
+            f"Pattern {rule.pattern!r} does not say what a file belongs to.",
+            hint="Put {item} or {project} where their names stand, give it attributes, or set ignore = true.",
         )
+    if rule.lock and "project" not in names and rule.project is None:
+        raise InvalidInput(f"Pattern {rule.pattern!r} locks, but names no project.", hint="For example {project}.lock")
+    if rule.split and "item" not in names:
+        raise InvalidInput(f"Pattern {rule.pattern!r} has split = {rule.split!r}, but no {{item}} to split.")
     if rule.project is not None and "project" in made.groupindex:
         raise InvalidInput(f"Pattern {rule.pattern!r} has {{project}}, and the rule names the project as well.")
     return made

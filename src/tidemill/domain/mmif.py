@@ -9,7 +9,7 @@ import mimetypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -125,7 +125,7 @@ def document_name(media: Media) -> str | None:
 
 def mime_of(path: str) -> str:
     """The MIME type that a path's or key's suffix speaks of; empty where it says nothing."""
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = splitext(path)[1].lower()
     return _SUFFIXES.get(suffix) or mimetypes.types_map.get(suffix, "")
 
 

@@ -14,3 +14,5 @@ class Role(StrEnum):
     """Reads and changes, as the site's own key does, but gives out no tokens."""
     WORKER = "worker"
     """Claims tasks, hands in their results, reads what belongs to them, and nothing else."""
+    DOWNLOADER = "downloader"
+    """A person who accepted the terms: downloads what the portal offers, and puts datasets together."""

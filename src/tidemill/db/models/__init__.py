@@ -14,7 +14,9 @@ from tidemill.db.models.catalogue import (
     ProjectItem,
     Site,
     Source,
+    Sync,
 )
+from tidemill.db.models.publishing import ComputedFile, ComputedFileItem, Dataset, Download, Terms
 from tidemill.db.models.runs import (
     Attempt,
     Batch,
@@ -41,8 +43,12 @@ __all__ = [
     "Batch",
     "BatchItem",
     "Change",
+    "ComputedFile",
+    "ComputedFileItem",
     "Consumer",
+    "Dataset",
     "Document",
+    "Download",
     "File",
     "Floor",
     "Import",
@@ -60,8 +66,10 @@ __all__ = [
     "Site",
     "Source",
     "Step",
+    "Sync",
     "Tally",
     "Task",
+    "Terms",
     "Token",
     "Trial",
     "Watch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import CheckConstraint, LargeBinary, text
+from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tidemill.db.models.base import Base, Json, Key, Now, one_of
@@ -18,10 +18,16 @@ class Token(Base):
     __table_args__ = (
         CheckConstraint(one_of("role", Role), name="role"),
         CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+        CheckConstraint("name is not null or role = 'downloader'", name="named"),
     )
 
     id: Mapped[Key]
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str | None] = mapped_column(unique=True)
+    """Those of people who download have none, but an address."""
+    email: Mapped[str] = mapped_column(server_default="")
+    terms: Mapped[str | None] = mapped_column(ForeignKey("terms.version"))
+    """The version of the terms that its holder accepted, at `accepted_at`."""
+    accepted_at: Mapped[dt.datetime | None]
     sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     role: Mapped[str]
     limits: Mapped[Json] = mapped_column(server_default=text("'{}'"))

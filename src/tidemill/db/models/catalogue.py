@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tidemill.db.models.base import Base, Json, Key, Now
+from tidemill.db.models.base import Base, Json, Key, Now, one_of
+from tidemill.domain.kinds import Kind
 
 
 class Site(Base):
@@ -21,7 +23,14 @@ class Site(Base):
     vocabulary: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     """`item`, `items`, `project`, `projects`; a key that is missing has its default."""
     fields: Mapped[Json] = mapped_column(server_default=text("'{}'"))
-    """Declared metadata keys of items: `{name: {"type", "title"}}`."""
+    """Declared metadata keys of items: `{name: {"type", "title", …}}`."""
+    project_fields: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """Likewise of projects."""
+    tables: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    """The metadata files of its sources, and what they say; see `pipelines.portal_entries`, as for the rest."""
+    packages: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    publishing: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    portal: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     updated_at: Mapped[Now]
 
 
@@ -34,6 +43,10 @@ class Source(Base):
     name: Mapped[str] = mapped_column(unique=True)
     url: Mapped[str]
     layout: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    options: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """How its service is reached: `endpoint`, `region`, `anonymous`. Never a secret."""
+    may_lose: Mapped[float] = mapped_column(server_default="0.1")
+    """Share of its files that a sync may take out of the catalogue without being told that it may."""
     synced_at: Mapped[dt.datetime | None]
 
 
@@ -48,6 +61,10 @@ class File(Base):
     key: Mapped[str]
     size: Mapped[int]
     etag: Mapped[str] = mapped_column(server_default="")
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id", ondelete="SET NULL"), index=True)
+    """The project that its key names, if it names one."""
+    changed_at: Mapped[dt.datetime | None]
+    """When a sync last found other bytes under this key."""
     modified_at: Mapped[dt.datetime | None]
     attributes: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     seen_at: Mapped[Now]
@@ -74,6 +91,7 @@ class Item(Base):
 
     __tablename__ = "item"
     __table_args__ = (
+        CheckConstraint(one_of("kind", Kind), name="kind"),
         Index("item_name_prefix_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
         Index("item_grams_idx", text("name_grams(name)"), postgresql_using="gin"),
         Index("item_status_idx", "status", "id"),
@@ -82,6 +100,8 @@ class Item(Base):
 
     id: Mapped[Key]
     name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str] = mapped_column(server_default="item")
+    """`package`: not one of the collection's items, but something to be packed from them, whose tasks pack it."""
     status: Mapped[str] = mapped_column(server_default="good")
     status_reason: Mapped[str] = mapped_column(server_default="")
     """Why it has this status, where a step or a person said so."""
@@ -154,3 +174,20 @@ class Imported(Base):
     details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
     note: Mapped[str] = mapped_column(server_default="")
     """What a person should know: why it could not be taken, what was kept because it had been edited here."""
+
+
+class Sync(Base):
+    """One reading of a source: what it found, and what it did to the catalogue."""
+
+    __tablename__ = "sync"
+
+    id: Mapped[Key]
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id", ondelete="CASCADE"), index=True)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[Now]
+    seen: Mapped[int]
+    created: Mapped[int]
+    changed: Mapped[int]
+    deleted: Mapped[int]
+    details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """The rest of the report: new items and projects, keys that no rule matches, …"""

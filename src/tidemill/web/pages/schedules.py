@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from tidemill.catalogue.sync import read_source
+from tidemill.catalogue.sync import reader
 from tidemill.pipelines import schedules as service
 from tidemill.runner.schedules import Doer
 from tidemill.web.rendering import redirect, render, site_of
@@ -42,5 +42,5 @@ async def run_now(request: Request, name: str) -> RedirectResponse:
     """Do it at once."""
     site = site_of(request)
     async with site.database.begin() as session:
-        result = await Doer(site.documents, read_source).run_now(session, name)
+        result = await Doer(site.documents, reader(site.database)).run_now(session, name)
     return redirect("/schedules", f"{name}: {result}.")

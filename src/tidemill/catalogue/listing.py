@@ -1,0 +1,139 @@
+"""What lies in a source, as a stream: the files of a folder, or the keys of a bucket."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+
+from tidemill.errors import InvalidInput, StorageError
+from tidemill.storage.s3 import s3_page
+from tidemill.storage.stores import SCHEMES, Seen, open_store
+
+SHOWN = 1000
+"""Keys listed of those that no rule matches, that are gone, or that cannot be stored; all are counted."""
+PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
+"""Endings of files that somebody is still writing."""
+PAGE = 1000
+
+
+@dataclass(slots=True)
+class Listed:
+    """Keys of one kind: how many, and the first of them."""
+
+    count: int = 0
+    keys: list[str] = field(default_factory=list)
+
+    def add(self, key: str) -> None:
+        self.count += 1
+        if len(self.keys) < SHOWN:
+            self.keys.append(key)
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """What a listing does not give."""
+
+    skipped: int = 0
+    """Hidden and partial files of a folder; directory markers of a bucket."""
+    unreadable: Listed = field(default_factory=Listed)
+    """Files and folders that could not be read, or whose name is no text that can be stored."""
+
+
+def listing(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterator[Seen]:
+    """The files of a source, in no order. Blocking; memory does not grow with their number.
+
+    Raises StorageError (it cannot be read), InvalidInput (it is no source).
+    """
+    folder = _folder(url)
+    return _of_folder(folder, left_out) if folder is not None else _of_store(url, options, left_out)
+
+
+def _folder(url: str) -> Path | None:
+    """The folder that a source's URL means; None for a store. Raises InvalidInput."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if "://" not in url and url.startswith("/"):
+        return Path(url)
+    if parts.scheme in SCHEMES and parts.scheme != "file":
+        return None
+    raise InvalidInput(
+        f"A source at {url} cannot be read.",
+        hint="A source is a folder (/path/to/it, file:///path/to/it) or a bucket (s3://…, gs://…, az://…).",
+    )
+
+
+def _of_store(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterator[Seen]:
+    """A store's keys in their order. One that obstore has no path for (`..`, `//`) would end its listing there: the
+    page that it stands on is read in another way, and the listing goes on behind it."""
+    store, after = open_store(url, options), ""
+    while True:
+        try:
+            for page in obstore.list(store, offset=after or None, chunk_size=PAGE):
+                for found in page:
+                    after = found["path"]
+                    etag = (found["e_tag"] or "").strip('"')
+                    yield from _usable(Seen(after, found["size"], etag, found["last_modified"]), left_out)
+            return
+        except (BaseError, OSError, ValueError) as error:
+            if "invalid path" not in str(error) or not url.startswith("s3://"):
+                raise StorageError(f"{url} cannot be listed: {error}") from error
+        keys, more = s3_page(url, options, after)
+        for seen in keys:
+            after = seen.key
+            yield from _usable(seen, left_out)
+        if not more:
+            return
+
+
+def _usable(seen: Seen, left_out: LeftOut) -> Iterator[Seen]:
+    """The file itself, if it is one and a path can be made of its key."""
+    if seen.key.endswith("/"):
+        left_out.skipped += 1
+    elif "\0" in seen.key or any(part in ("", ".", "..") for part in seen.key.split("/")):
+        left_out.unreadable.add(seen.key.replace("\0", "\ufffd"))
+    else:
+        yield seen
+
+
+def _of_folder(folder: Path, left_out: LeftOut) -> Iterator[Seen]:
+    if not folder.is_dir():
+        raise StorageError(f"The folder is not there: {folder}")
+    for entry in _walk(str(folder), left_out):
+        key = os.path.relpath(entry.path, folder).replace(os.sep, "/")
+        try:
+            key.encode()
+            stat = entry.stat()
+        except (UnicodeEncodeError, OSError):
+            left_out.unreadable.add(os.fsencode(key).decode("utf-8", "backslashreplace"))
+            continue
+        modified_at = dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC)
+        yield Seen(key, stat.st_size, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", modified_at)
+
+
+def _walk(folder: str, left_out: LeftOut) -> Iterator[os.DirEntry[str]]:
+    """Regular files, links to them followed; links to folders are not, so that no walk goes in circles."""
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name.endswith(PARTIAL):
+                        left_out.skipped += 1
+                    elif entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file():
+                        yield entry
+        except OSError as error:
+            if here == folder:
+                raise StorageError(f"{folder} cannot be read: {error.strerror}") from error
+            left_out.unreadable.add(os.path.relpath(here, folder))

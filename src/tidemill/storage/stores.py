@@ -1,0 +1,51 @@
+"""Opening what lies at a URL: a folder, S3 and what speaks it, Google Cloud Storage, Azure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from tidemill.errors import InvalidInput
+
+SCHEMES = ("file", "s3", "gs", "az")
+"""What a store's URL may begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One file as it lies there. `key` is below the source's URL."""
+
+    key: str
+    size: int
+    etag: str
+    """Without quotes; for a file of a folder, its modification time and size."""
+    modified_at: dt.datetime
+
+
+def open_store(url: str, options: Mapping[str, Any] | None = None) -> ObjectStore:
+    """The store at a URL; keys are below the URL's path. Nothing is asked of it yet.
+
+    Secrets come from the environment as each service's own tools read them (AWS_…, GOOGLE_…, AZURE_…). `options`:
+    `endpoint` and `region` of a service that speaks S3, `anonymous`. Raises InvalidInput for a URL that is no store's.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        return LocalStore(Path(unquote(urlsplit(url).path)))
+    if scheme not in SCHEMES:
+        raise InvalidInput(f"{url} is no store that can be read.", hint="Write file://…, s3://…, gs://… or az://….")
+    given = options or {}
+    config: Any = {key: given[key] for key in ("endpoint", "region") if given.get(key)}
+    if given.get("anonymous"):
+        config["skip_signature"] = "true"
+    client: Any = {"allow_http": True} if str(given.get("endpoint", "")).startswith("http://") else None
+    try:
+        return from_url(url, config=config or None, client_options=client)
+    except (BaseError, ValueError, TypeError) as error:
+        raise InvalidInput(f"{url} cannot be opened: {error}") from error
