@@ -24,11 +24,14 @@ from tidemill.pipelines.apply_check import pipeline_faults, wanted_steps
 from tidemill.pipelines.apply_watching import clock_faults, schedule_differences, watch_differences
 from tidemill.pipelines.apps import AppFacts, AppSettings, column_values
 from tidemill.pipelines.pipelines import without_nulls
+from tidemill.pipelines.portal_check import portal_values
+from tidemill.pipelines.portal_entries import FieldEntry
 from tidemill.pipelines.site_entries import ProjectEntry, SourceEntry
 from tidemill.pipelines.site_file import SiteFile
 
 Facts = Mapping[str, AppFacts]
 """What the file's apps say of themselves, by name; one that is missing keeps what is known of it."""
+_SOURCE = ("url", "layout", "options", "may_lose")
 _SHOWN = {"itself": "what it says of itself"}
 
 
@@ -150,7 +153,7 @@ async def _do(session: AsyncSession, wanted: Plan, change: Change) -> None:
             await session.execute(_upsert(Project, {"name": entry.name, **_project_values(entry)}, "name"))
         case "source":
             source = next(one for one in content.sources if one.name == change.name)
-            values = {"name": source.name, "url": wanted.site_file.source_url(source), "layout": _layout(source)}
+            values = {"name": source.name, **_source_values(wanted.site_file, source)}
             await session.execute(_upsert(Source, values, "name"))
         case "app":
             app = next(one for one in content.apps if one.name == change.name)
@@ -175,7 +178,7 @@ def _upsert(model: Any, values: dict[str, Any], key: str) -> Any:
 async def _site_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
     site = await session.scalar(select(Site))
     wanted = _site_values(site_file)
-    now = {key: getattr(site, key) for key in wanted} if site else {"title": "", "vocabulary": {}, "fields": {}}
+    now = {key: getattr(site, key) for key in wanted} if site else {key: type(value)() for key, value in wanted.items()}
     details = _details(now, wanted)
     return [Change("change", "site", "", details)] if details else []
 
@@ -185,8 +188,14 @@ def _site_values(site_file: SiteFile) -> dict[str, Any]:
     return {
         "title": content.title,
         "vocabulary": content.vocabulary.model_dump(exclude_defaults=True),
-        "fields": {name: entry.model_dump() for name, entry in content.fields.items()},
-    }
+        "fields": {name: _field(entry) for name, entry in content.fields.items()},
+        "project_fields": {name: _field(entry) for name, entry in content.project_fields.items()},
+    } | portal_values(content, site_file.path.absolute().parent)
+
+
+def _field(entry: FieldEntry) -> dict[str, Any]:
+    """Type and title always, the rest where it is said."""
+    return entry.model_dump(include={"type", "title"}) | entry.model_dump(exclude_defaults=True)
 
 
 async def _project_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
@@ -204,18 +213,18 @@ def _project_values(entry: ProjectEntry) -> dict[str, Any]:
 
 
 async def _source_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
-    known = {
-        source.name: {"url": source.url, "layout": source.layout} for source in await session.scalars(select(Source))
-    }
+    found = await session.scalars(select(Source))
+    known = {one.name: {key: getattr(one, key) for key in _SOURCE} for one in found}
     changes = []
     for entry in site_file.content.sources:
-        wanted = {"url": site_file.source_url(entry), "layout": _layout(entry)}
-        changes += _compare("source", entry.name, known.get(entry.name), wanted)
+        changes += _compare("source", entry.name, known.get(entry.name), _source_values(site_file, entry))
     return changes
 
 
-def _layout(entry: SourceEntry) -> dict[str, Any]:
-    return {"rules": [rule.rule().as_json() for rule in entry.layout]}
+def _source_values(site_file: SiteFile, entry: SourceEntry) -> dict[str, Any]:
+    layout = {"rules": [rule.rule().as_json() for rule in entry.layout]}
+    url = site_file.source_url(entry)
+    return {"url": url, "layout": layout, "options": entry.options(), "may_lose": entry.may_lose}
 
 
 async def _app_changes(session: AsyncSession, site_file: SiteFile, facts: Facts) -> list[Change]:

@@ -19,6 +19,7 @@ from tidemill.pipelines.engine_keys import KEYS
 from tidemill.pipelines.pipelines import StepWish, step_names, without_nulls
 
 _APP_DEFAULTS = AppSettings("", "")
+MAY_LOSE = 0.1
 
 
 async def export(session: AsyncSession) -> str:
@@ -39,7 +40,10 @@ async def export(session: AsyncSession) -> str:
 
 async def _site(session: AsyncSession) -> dict[str, Any]:
     site = await session.scalar(select(Site))
-    return {"title": site.title, "vocabulary": site.vocabulary, "fields": site.fields} if site else {}
+    if site is None:
+        return {}
+    keys = ("title", "vocabulary", "fields", "project_fields", "portal", "publishing", "tables", "packages")
+    return {key: getattr(site, key) for key in keys}
 
 
 def _project(project: Project) -> dict[str, Any]:
@@ -49,7 +53,9 @@ def _project(project: Project) -> dict[str, Any]:
 def _source(source: Source) -> dict[str, Any]:
     parts = urlsplit(source.url)
     url = unquote(parts.path) if parts.scheme == "file" else source.url
-    return {"name": source.name, "url": url, "layout": source.layout.get("rules", [])}
+    made = {"name": source.name, "url": url, **source.options}
+    made |= {} if source.may_lose == MAY_LOSE else {"may_lose": source.may_lose}
+    return made | {"layout": source.layout.get("rules", [])}
 
 
 def _app(row: Row) -> dict[str, Any]:

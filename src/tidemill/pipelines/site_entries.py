@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.domain.conditions import Condition
@@ -14,19 +13,24 @@ from tidemill.domain.layout import LayoutRule
 from tidemill.domain.quiet_hours import read_quiet
 from tidemill.pipelines.apps import DEADLINE, MAX_ANSWER, AppSettings
 from tidemill.pipelines.engine_keys import EngineKeys
-from tidemill.pipelines.names import name_fault
 from tidemill.pipelines.pipelines import StepWish
-from tidemill.pipelines.quantities import seconds, size
+from tidemill.pipelines.portal_entries import (
+    Entry,
+    FieldEntry,
+    Name,
+    PackageEntry,
+    Plain,
+    PortalEntry,
+    PublishingEntry,
+    Seconds,
+    TableEntry,
+    plain,
+)
+from tidemill.pipelines.quantities import size
 from tidemill.pipelines.schedules import ScheduleWish
 from tidemill.pipelines.watching import WatchWish
 
 _WORD = re.compile(r"[^\W\d_][\w -]*")
-
-
-def _name(value: str) -> str:
-    if fault := name_fault(value):
-        raise ValueError(fault)
-    return value
 
 
 def _word(value: str) -> str:
@@ -35,25 +39,9 @@ def _word(value: str) -> str:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """TOML's dates and times as the text that JSON would hold."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value.isoformat() if isinstance(value, dt.date | dt.time) else value
-
-
-Name = Annotated[str, AfterValidator(_name)]
 Word = Annotated[str, AfterValidator(_word)]
-Seconds = Annotated[float, BeforeValidator(seconds)]
 Bytes = Annotated[int, BeforeValidator(size), Field(gt=0)]
-Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
 Quiet = Annotated[list[dict[str, Any]], BeforeValidator(read_quiet)]
-
-
-class Entry(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Vocabulary(Entry):
@@ -65,13 +53,6 @@ class Vocabulary(Entry):
     projects: Word = "projects"
 
 
-class FieldEntry(Entry):
-    """One declared metadata key of items."""
-
-    type: Literal["text", "integer", "number", "boolean", "date"] = "text"
-    title: str = ""
-
-
 class LayoutEntry(Entry):
     """One layout rule of a source; see `domain.layout`."""
 
@@ -79,15 +60,28 @@ class LayoutEntry(Entry):
     project: Name | None = None
     attributes: Plain = Field(default_factory=dict)
     ignore: bool = False
+    split: str = ""
+    lock: bool = False
 
     def rule(self) -> LayoutRule:
-        return LayoutRule(self.pattern, self.project, self.attributes, self.ignore)
+        return LayoutRule(self.pattern, self.project, self.attributes, self.ignore, self.split, self.lock)
 
 
 class SourceEntry(Entry):
     name: Name
     url: str = Field(min_length=1)
+    endpoint: str | None = Field(default=None, min_length=1)
+    """Address of a service that speaks S3, where it is not Amazon's."""
+    region: str | None = Field(default=None, min_length=1)
+    anonymous: bool = False
+    """Whether it is read without credentials."""
+    may_lose: float = Field(default=0.1, ge=0, le=1)
+    """Share of its files that a sync may take out of the catalogue unasked."""
     layout: list[LayoutEntry] = Field(min_length=1)
+
+    def options(self) -> dict[str, Any]:
+        """How its service is reached, as `Source.options` holds it."""
+        return self.model_dump(include={"endpoint", "region", "anonymous"}, exclude_defaults=True)
 
 
 class AppEntry(Entry, EngineKeys):
@@ -161,7 +155,7 @@ class WatchEntry(Entry):
     def condition(self) -> dict[str, Any]:
         """The parts of the condition that are given."""
         parts = self.model_dump(include={"status", "project", "require", "where", "prefix", "files"}, exclude_none=True)
-        return {key: _plain(value) for key, value in parts.items()}
+        return {key: plain(value) for key, value in parts.items()}
 
     def wish(self) -> WatchWish:
         """Raises InvalidInput where the condition makes no sense."""
@@ -199,9 +193,14 @@ class SiteContent(Entry):
     title: str = ""
     vocabulary: Vocabulary = Field(default_factory=Vocabulary)
     fields: dict[Name, FieldEntry] = Field(default_factory=dict)
+    project_fields: dict[Name, FieldEntry] = Field(default_factory=dict)
+    portal: PortalEntry = Field(default_factory=PortalEntry)
+    publishing: PublishingEntry = Field(default_factory=PublishingEntry)
     sources: list[SourceEntry] = Field(default_factory=list)
     apps: list[AppEntry] = Field(default_factory=list)
     pipelines: list[PipelineEntry] = Field(default_factory=list)
     projects: list[ProjectEntry] = Field(default_factory=list)
     watching: list[WatchEntry] = Field(default_factory=list)
     schedules: list[ScheduleEntry] = Field(default_factory=list)
+    tables: list[TableEntry] = Field(default_factory=list)
+    packages: list[PackageEntry] = Field(default_factory=list)

@@ -23,11 +23,23 @@ from tidemill.pipelines.apps import AppSettings, check_basics
 from tidemill.pipelines.engine_keys import Fault, located, option_faults, unknown_placeholders
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.pipelines import step_names
+from tidemill.pipelines.portal_check import portal_faults
+from tidemill.pipelines.portal_entries import (
+    ColumnEntry,
+    Entry,
+    FieldEntry,
+    PackageEntry,
+    PackageFilesEntry,
+    PackageTableEntry,
+    ParallelEntry,
+    PortalEntry,
+    PublishingEntry,
+    TableEntry,
+    TermsEntry,
+)
 from tidemill.pipelines.schedules import cron_fault
 from tidemill.pipelines.site_entries import (
     AppEntry,
-    Entry,
-    FieldEntry,
     LayoutEntry,
     PipelineEntry,
     ProjectEntry,
@@ -40,6 +52,7 @@ from tidemill.pipelines.site_entries import (
     WatchEntry,
 )
 from tidemill.pipelines.toml_lines import TomlLines
+from tidemill.storage.stores import SCHEMES
 
 Place = tuple[str | int, ...]
 
@@ -47,6 +60,16 @@ _TABLES: dict[tuple[str, ...], type[Entry]] = {
     (): SiteContent,
     ("vocabulary",): Vocabulary,
     ("fields", "*"): FieldEntry,
+    ("project_fields", "*"): FieldEntry,
+    ("portal",): PortalEntry,
+    ("portal", "terms"): TermsEntry,
+    ("publishing",): PublishingEntry,
+    ("tables",): TableEntry,
+    ("tables", "columns", "*"): ColumnEntry,
+    ("tables", "parallel"): ParallelEntry,
+    ("packages",): PackageEntry,
+    ("packages", "files"): PackageFilesEntry,
+    ("packages", "tables"): PackageTableEntry,
     ("sources",): SourceEntry,
     ("sources", "layout"): LayoutEntry,
     ("apps",): AppEntry,
@@ -57,7 +80,6 @@ _TABLES: dict[tuple[str, ...], type[Entry]] = {
     ("schedules",): ScheduleEntry,
     ("schedules", "start"): StartEntry,
 }
-_LATER = {"packages": "Packages"}
 _EXAMPLES = {
     "title": '"Riverside Television Archive"',
     "url": '"http://127.0.0.1:5000"',
@@ -111,7 +133,9 @@ class SiteFile:
         return f"{self.path}:{self.lines.line(place)}: {message}"
 
     def source_url(self, entry: SourceEntry) -> str:
-        """A source's folder as a `file://` URL; a relative one lies beside the site file."""
+        """A source's URL; a folder as a `file://` URL, and a relative one lies beside the site file."""
+        if "://" in entry.url and not entry.url.startswith("file:"):
+            return entry.url.rstrip("/")
         parts = urlsplit(entry.url)
         folder = unquote(parts.path) if parts.scheme == "file" else entry.url
         return (self.path.absolute().parent / Path(folder).expanduser()).resolve().as_uri()
@@ -200,8 +224,6 @@ def _wrong(error: ErrorDetails, key: str) -> str:
 
 
 def _unknown_key(place: Place, key: str, where: str) -> str:
-    if len(place) == 1 and key in _LATER:
-        return f"{_LATER[key]} come with a later version of Tidemill; leave {key!r} out for now."
     known = [info.alias or name for name, info in _model(place[:-1]).model_fields.items()]
     close = nearest(key, known)
     right = f"did you mean {close!r}?" if close else f"there are: {', '.join(known)}."
@@ -210,7 +232,10 @@ def _unknown_key(place: Place, key: str, where: str) -> str:
 
 def _model(place: Place) -> type[Entry]:
     names = tuple(str(part) for part in place if isinstance(part, str))
-    return _TABLES[("fields", "*") if names[:1] == ("fields",) else names]
+    for at in (1, 2):  # tables whose keys are names that the site chooses
+        if names[at - 1 : at] and names[at - 1] in ("fields", "project_fields", "columns") and len(names) > at:
+            names = (*names[:at], "*", *names[at + 1 :])
+    return _TABLES[names]
 
 
 def _where(data: dict[str, Any], place: Place) -> str:
@@ -247,7 +272,7 @@ def _shown(value: Any) -> str:
 def _inner_faults(file: SiteFile) -> Iterator[tuple[Place, str]]:
     """What pydantic cannot know: names that stand twice, URLs, layout patterns, steps' names."""
     content = file.content
-    for noun in ("sources", "apps", "pipelines", "projects", "watching", "schedules"):
+    for noun in ("sources", "apps", "pipelines", "projects", "watching", "schedules", "tables", "packages"):
         yield from _twice(file, noun, [entry.name for entry in getattr(content, noun)])
     if len(set(content.vocabulary.model_dump().values())) < 4:
         yield ("vocabulary",), "vocabulary has one word for two things; item, items, project, projects must differ."
@@ -261,6 +286,7 @@ def _inner_faults(file: SiteFile) -> Iterator[tuple[Place, str]]:
             yield ("watching", n, *place), f"watching run {watch.name!r}: {message}"
     for n, schedule in enumerate(content.schedules):
         yield from _schedule_faults(n, schedule)
+    yield from portal_faults(content, file.path.absolute().parent)
     for n, pipeline in enumerate(content.pipelines):
         names = step_names([step.wish() for step in pipeline.steps])
         for position, name in enumerate(names):
@@ -293,12 +319,12 @@ def _schedule_faults(n: int, schedule: ScheduleEntry) -> Iterator[tuple[Place, s
 
 
 def _source_faults(n: int, source: SourceEntry) -> Iterator[tuple[Place, str]]:
-    scheme = source.url.partition("://")[0] if "://" in source.url else ""
-    if scheme not in ("", "file"):
+    scheme = source.url.partition("://")[0] if "://" in source.url else "file"
+    if scheme not in SCHEMES:
         yield (
             ("sources", n, "url"),
-            f"source {source.name!r} is at {scheme}://…, but only folders can be read by now; "
-            'write url = "folder" or "/path/to/folder".',
+            f"source {source.name!r} is at {scheme}://…, which cannot be read; "
+            'write url = "folder", "/path/to/folder", "s3://bucket/prefix", "gs://…" or "az://…".',
         )
     for position, rule in enumerate(source.layout):
         try:
