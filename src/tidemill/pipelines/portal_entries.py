@@ -179,8 +179,6 @@ class PortalEntry(Entry):
 
     public: bool = False
     """Whether its catalogue can be read without a key."""
-    api: str = "/v1"
-    """Where the portal's API begins."""
     id: str = "id"
     """The API's word for the name of an item or a project."""
     page_size: int = Field(default=10, ge=1, le=2000)
