@@ -12,20 +12,23 @@ from tidemill.db.models import Site
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The site's title, and its word for an item."""
+    """The site's title, and its words for an item and a project."""
 
     title: str = "Tidemill"
     item: str = "item"
     items: str = "items"
+    project: str = "project"
+    projects: str = "projects"
 
 
 async def load_words(request: Request) -> None:
     """A dependency of all pages: reads the words as they are now. Raises DatabaseUnavailable."""
     async with request.app.state.site.database.begin() as session:
         site = await session.scalar(select(Site))
+    request.state.site_says = site
     if site is not None:
-        word = site.vocabulary
-        request.state.words = Words(site.title or "Tidemill", word.get("item") or "item", word.get("items") or "items")
+        said = {noun: site.vocabulary.get(noun) or noun for noun in ("item", "items", "project", "projects")}
+        request.state.words = Words(site.title or "Tidemill", **said)
 
 
 def words_of(request: Request) -> Words:
