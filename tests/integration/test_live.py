@@ -85,6 +85,18 @@ async def truth(web: Web, run: int) -> list[str]:
     return list((await web.client.get(f"/api/runs/{run}/grid")).json()["cells"])
 
 
+async def test_a_page_that_has_just_read_the_grid_is_told_none_of_it_again(database: Database, web: Web) -> None:
+    made = await make_run(database, items=30)
+    await move(database, made.run, 0, 29)
+    async with web.socket() as socket:
+        page = Page(web, socket, made.run)
+        await page.open()
+        first = await told(socket, lambda said: "cells" in said)
+        assert first["cells"] == [] and first["seq"] == page.seq
+        await move(database, made.run, 3, 3, "failed")
+        assert [cell[0] for cell in (await told(socket, lambda said: said.get("cells")))["cells"]] == [3]
+
+
 async def test_what_changed_between_grid_and_watch_is_told_then_what_changes_after(
     database: Database, web: Web
 ) -> None:

@@ -50,11 +50,11 @@ class Pace:
 
 @dataclass(slots=True)
 class _Asked:
-    """A watch that has not begun yet: it catches up from `xid` first."""
+    """A watch that has not begun yet: it catches up from `after` first."""
 
     watcher: Watcher
     run: int
-    xid: int
+    after: changes.Position
     span: Span
 
 
@@ -105,9 +105,9 @@ class LiveFeed:
 
         Raises InvalidInput for a position of the feed that is none.
         """
-        xid, _ = changes.parse(since)
+        after = changes.parse(since)
         self.unwatch(watcher, run)
-        self._asked.append(_Asked(watcher, run, max(xid, 3), span))
+        self._asked.append(_Asked(watcher, run, after, span))
         self._hint.set()
 
     def unwatch(self, watcher: Watcher, run: int) -> None:
@@ -207,12 +207,13 @@ class LiveFeed:
             self._asked[:0] = asked
 
     async def _catch_up(self, session: AsyncSession, run: int, ones: list[_Asked]) -> None:
-        row = await _moved(session, _from(min(one.xid for one in ones)), [run], MOST_CATCH_UP)
+        oldest = min(one.after for one in ones)
+        row = await _moved(session, _from(oldest[0]), [run], MOST_CATCH_UP, oldest)
         ahead = int(row["seen"].split(":")[1])
         told = _Told(run, self._seq, row["stand"] or [])
         for one in ones:
             tasks, message = told.to(one.span)
-            if row["changes"] >= MOST_CATCH_UP or tasks > MOST_CELLS or one.xid > ahead:
+            if row["changes"] >= MOST_CATCH_UP or tasks > MOST_CELLS or one.after[0] > ahead:
                 self._send(one.watcher, reset_message(run))
                 continue
             one.watcher.runs[run] = one.span
@@ -298,8 +299,10 @@ def _from(xid: int) -> str:
     return f"{xid}:{xid}:"
 
 
-async def _moved(session: AsyncSession, seen: str, runs: list[int], most: int | None) -> Row:
-    params = {"seen": seen, "runs": runs, "most": most, "block": BLOCK}
+async def _moved(
+    session: AsyncSession, seen: str, runs: list[int], most: int | None, after: changes.Position = (0, 0)
+) -> Row:
+    params = {"seen": seen, "runs": runs, "most": most, "block": BLOCK, "xid": str(after[0]), "id": after[1]}
     row = await fetch_one(session, "live.moved", params)
     assert row is not None
     return row

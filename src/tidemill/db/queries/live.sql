@@ -1,11 +1,12 @@
 -- Statements that pages follow live.
 
--- moved: where those tasks of :runs stand that changed since the snapshot :seen, a line per run and block of :block positions;
--- at most :most changes.
+-- moved: where those tasks of :runs stand that changed since the snapshot :seen and behind the position :xid, :id, a line per run
+-- and block of :block positions; at most :most changes.
 with fresh as materialized (
     select c.kind, c.run_id, c.task_id from change c
     where c.xid >= pg_snapshot_xmin(%(seen)s::text::pg_snapshot)
       and not pg_visible_in_snapshot(c.xid, %(seen)s::text::pg_snapshot)
+      and (c.xid, c.id) > (%(xid)s::text::xid8, %(id)s::bigint)
     limit %(most)s
 ),
 stand as (
