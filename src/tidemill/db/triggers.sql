@@ -13,16 +13,16 @@ end $$;
 
 create or replace trigger item_edited before update on item for each row execute function item_edited();
 
--- Every new, edited or deleted item is in the change feed, and wakes whoever waits for items.
+-- Every new, edited or deleted item is in the change feed, under its kind, and wakes whoever waits for items.
 create or replace function item_changed() returns trigger language plpgsql as $$
 begin
     if tg_op = 'INSERT' then
-        insert into change (kind, item_id, state) select 'item', id, status from new_items;
+        insert into change (kind, item_id, state) select kind, id, status from new_items;
     elsif tg_op = 'UPDATE' then
         insert into change (kind, item_id, state)
-        select 'item', n.id, n.status from new_items n join old_items o on o.id = n.id where o.revision <> n.revision;
+        select n.kind, n.id, n.status from new_items n join old_items o on o.id = n.id where o.revision <> n.revision;
     else
-        insert into change (kind, item_id, state, name) select 'item', id, 'deleted', name from old_items;
+        insert into change (kind, item_id, state, name) select kind, id, 'deleted', name from old_items;
     end if;
     perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
     return null;
