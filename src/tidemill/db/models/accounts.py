@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tidemill.db.models.base import Base, Json, Key, Now, one_of
@@ -19,6 +19,7 @@ class Token(Base):
         CheckConstraint(one_of("role", Role), name="role"),
         CheckConstraint("octet_length(sha256) = 32", name="sha256"),
         CheckConstraint("name is not null or role = 'downloader'", name="named"),
+        Index("token_people_idx", "created_at", postgresql_where=text("role = 'downloader'")),
     )
 
     id: Mapped[Key]
@@ -28,6 +29,8 @@ class Token(Base):
     terms: Mapped[str | None] = mapped_column(ForeignKey("terms.version"))
     """The version of the terms that its holder accepted, at `accepted_at`."""
     accepted_at: Mapped[dt.datetime | None]
+    caller: Mapped[str] = mapped_column(server_default="")
+    """A keyed digest of the address that asked for it, so that no one asks for too many."""
     sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     role: Mapped[str]
     limits: Mapped[Json] = mapped_column(server_default=text("'{}'"))

@@ -12,7 +12,7 @@ from tidemill.db.models.base import Base, Json, Key, Now
 
 
 class Terms(Base):
-    """One version of the terms that people accept before they download. The newest is the one that counts."""
+    """One version of the terms that people accept before they download. The one that the site names (`site.portal`) counts."""
 
     __tablename__ = "terms"
 
@@ -87,12 +87,15 @@ class ComputedFileItem(Base):
 
 
 class Download(Base):
-    """One download of a computed file, by whom, and under which terms."""
+    """One download of a computed file (or of an original one), by whom, and under which terms."""
 
     __tablename__ = "download"
+    __table_args__ = (CheckConstraint("(computed_file_id is null) <> (original = '')", name="of_one"),)
 
     id: Mapped[Key]
-    computed_file_id: Mapped[int] = mapped_column(ForeignKey("computed_file.id", ondelete="CASCADE"), index=True)
+    computed_file_id: Mapped[int | None] = mapped_column(ForeignKey("computed_file.id", ondelete="CASCADE"), index=True)
+    original: Mapped[str] = mapped_column(server_default="")
+    """Source and key of the original file, where it was one."""
     token_id: Mapped[int | None] = mapped_column(ForeignKey("token.id", ondelete="SET NULL"), index=True)
     terms: Mapped[str] = mapped_column(server_default="")
     """The version of the terms that this token had accepted."""
@@ -110,6 +113,9 @@ class Dataset(Base):
     format: Mapped[str] = mapped_column(server_default="")
     contents: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     """What is in it: `{project: {modality: [items] | "MERGED", "includes_bulk": bool}}`."""
+    size: Mapped[int] = mapped_column(server_default="0")
+    """Bytes of the files in it, as they were when it was last looked at."""
+    files: Mapped[int] = mapped_column(Integer, server_default="0")
     item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id", ondelete="SET NULL"), index=True)
     """The package that it became, once it was asked for."""
     created_at: Mapped[Now]

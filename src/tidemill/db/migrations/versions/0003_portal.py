@@ -86,6 +86,7 @@ def _people() -> None:
     op.add_column("token", _text("email", ""))
     op.add_column("token", sa.Column("terms", sa.Text(), nullable=True))
     op.add_column("token", sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("token", _text("caller", ""))
     op.create_foreign_key(op.f("token_terms_fkey"), "token", "terms", ["terms"], ["version"])
     op.alter_column("token", "name", nullable=True)
     op.create_check_constraint(op.f("token_named_check"), "token", "name is not null or role = 'downloader'")
@@ -93,6 +94,7 @@ def _people() -> None:
     op.create_check_constraint(
         op.f("token_role_check"), "token", "role in ('reader', 'operator', 'worker', 'downloader')"
     )
+    op.create_index("token_people_idx", "token", ["created_at"], postgresql_where=sa.text("role = 'downloader'"))
 
 
 def _computed_files() -> None:
@@ -160,10 +162,12 @@ def _computed_files() -> None:
     op.create_table(
         "download",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("computed_file_id", sa.BigInteger(), nullable=False),
+        sa.Column("computed_file_id", sa.BigInteger(), nullable=True),
+        _text("original", ""),
         sa.Column("token_id", sa.BigInteger(), nullable=True),
         _text("terms", ""),
         _now("at"),
+        sa.CheckConstraint("(computed_file_id is null) <> (original = '')", name="download_of_one_check"),
         sa.ForeignKeyConstraint(
             ["computed_file_id"], ["computed_file.id"], name="download_computed_file_id_fkey", ondelete="CASCADE"
         ),
@@ -182,6 +186,8 @@ def _datasets() -> None:
         _text("email", ""),
         _text("format", ""),
         _json("contents"),
+        sa.Column("size", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("files", sa.Integer(), server_default="0", nullable=False),
         sa.Column("item_id", sa.BigInteger(), nullable=True),
         _now("created_at"),
         _now("updated_at"),
@@ -217,7 +223,8 @@ def downgrade() -> None:
     op.create_check_constraint(op.f("token_role_check"), "token", "role in ('reader', 'operator', 'worker')")
     op.drop_constraint(op.f("token_named_check"), "token")
     op.alter_column("token", "name", nullable=False)
-    for name in ("email", "terms", "accepted_at"):
+    op.drop_index("token_people_idx", "token")
+    for name in ("email", "terms", "accepted_at", "caller"):
         op.drop_column("token", name)
     op.drop_table("terms")
     op.drop_index("item_package_idx", "item")
