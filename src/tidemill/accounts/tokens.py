@@ -51,6 +51,8 @@ async def create(
     the name is taken.
     """
     check_name("a token", name)
+    if role is Role.DOWNLOADER:
+        raise InvalidInput("People who download ask the portal for their tokens themselves, and accept its terms there.")
     _check_expiry(expires)
     if apps and role is not Role.WORKER:
         raise InvalidInput(f"Apps narrow a worker's token, not a {role}'s.")

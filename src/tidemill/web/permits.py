@@ -11,6 +11,8 @@ TOKENS = "/api/tokens"
 
 def refusal(role: Role, method: str | None, path: str) -> str | None:
     """Why the holder of a token may not do this, in a sentence; None: it may. `method` None: the live socket."""
+    if role is Role.DOWNLOADER:
+        return "This token is a downloader's: it is for the portal, and goes into the header API-KEY there."
     for_workers = _below(path, WORKERS)
     if role is Role.WORKER:
         return None if for_workers and method else "This token is a worker's: it serves to work, and for nothing else."
