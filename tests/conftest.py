@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.ceph import ceph, moto, quick_s3, s3  # noqa: F401 - fixtures for all
 from tidemill.db import schema
 from tidemill.db.database import Database
 from tidemill.db.embedded import EmbeddedServer

@@ -156,11 +156,13 @@ def test_sync_reports_what_it_saw(ready: tuple[Program, ScriptedApp], tmp_path: 
     (tmp_path / "media" / "rec-0.mp4").unlink()
     (tmp_path / "media" / "rec-1.mp4").write_bytes(b"longer than before")
     (tmp_path / "media" / "notes.txt").write_text("?")
-    said = tidemill("sync", "tapes")
-    assert "0 new, 1 changed" in said.out
-    assert "1 gone from the source" in said.err
-    assert "notes.txt" in said.err
-    assert tidemill("sync", "--json").json[0]["gone"] == {"count": 1, "keys": ["rec-0.mp4"]}
+    refused = tidemill("sync", "tapes", code=5)
+    assert "33% of its 3 files are gone (1: rec-0.mp4)" in refused.err
+    assert "--allow-bucket-wipe" in refused.err
+    said = tidemill("sync", "tapes", "--allow-bucket-wipe", "--json").json[0]
+    assert (said["created"], said["changed"], said["deleted"]) == (0, 1, 1)
+    assert said["gone"] == {"count": 1, "keys": ["rec-0.mp4"]}
+    assert said["unmatched"] == {"count": 1, "keys": ["notes.txt"]}
     assert tidemill("items", "rec-*", "--limit", "1", "--json").json["total"] == 3
     assert tidemill("sync", "taps", code=4)
 

@@ -36,7 +36,7 @@ def test_a_suffix_is_taken_off_whole_and_nothing_else(name: str) -> None:
     """`'x.root'.strip('.root')` takes letters off both ends: `foot.root` became `f`."""
     place = Layout([LayoutRule("{item}.root")]).place(f"{name}.root")
     assert place is not None
-    assert place.item == name
+    assert place.items == (name,)
     document = taken({"_id": f"{name}.root", "original_file": f"{name}.root"})
     assert (document.name, document.metadata) == (f"{name}.root", {"original_file": f"{name}.root"})
 

@@ -59,10 +59,7 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
         ("title = ", "1: this is not TOML: Invalid value."),
         ("a = 1\nb = [1,\n", "2: this is not TOML"),
         ("title = 'a'\ntitle = 'b'", "2: this is not TOML: Cannot overwrite a value."),
-        (
-            "[[packages]]\nname = 'x'",
-            "1: Packages come with a later version of Tidemill; leave 'packages' out for now.",
-        ),
+        ("[[packages]]\nname = 'x'", "1: package 'x' lacks file; write file = …."),
         ("[vocabulary]\n\nitem = 'item s!'", '3: vocabulary: item is "item s!", but must be a word'),
         ("[vocabulary]\nitem = 'items'", "1: vocabulary has one word for two things"),
         ("[fields.year]\ntype = 'int'", "2: fields, year: type is \"int\", but must be 'text', 'integer', "),
@@ -98,13 +95,13 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
         ),
         (
             SOURCE + "pattern = '{itm}.mp4'",
-            "5: Pattern '{itm}.mp4' does not say which item a file belongs to. Put {item}",
+            "5: Pattern '{itm}.mp4' does not say what a file belongs to. Put {item}",
         ),
         (SOURCE + "pattern = '{item'", "5: Pattern '{item' opens a { at character 1 and never closes it."),
         (SOURCE + "pattern = '{item:[}'", "5: Pattern '{item:[}' is not valid: "),
         (
-            SOURCE.replace('url = "s"', 'url = "s3://b"') + "pattern = '{item}'",
-            "3: source 's' is at s3://…, but only folders",
+            SOURCE.replace('url = "s"', 'url = "ftp://b"') + "pattern = '{item}'",
+            "3: source 's' is at ftp://",
         ),
     ],
 )
