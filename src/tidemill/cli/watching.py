@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Protocol
 
 from rich.console import Group
@@ -69,10 +69,9 @@ async def _looked(database: Database, run: int) -> RunOverview:
 
 
 async def _pause(stopped: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stopped.wait(), LOOK_SECONDS)
-    except TimeoutError:
-        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_SECONDS):
+            await stopped.wait()
 
 
 async def conclude(database: Database, run: RunOverview, *, json: bool) -> Exit:

@@ -50,7 +50,8 @@ class WorkerProcess:
             pause = FIRST_PAUSE if loop.time() - began > STEADY else min(pause * 2, LONGEST_PAUSE)
             say(f"The worker ended ({_why(code)}); starting it again in {pause:g} s.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
         return Exit.OK
 
     async def _run_once(self) -> int:

@@ -49,7 +49,8 @@ async def in_child(step: DeclaredStep, job: dict[str, Any], fetcher: Fetcher, lo
         finally:
             _kill(process)
             with suppress(TimeoutError):
-                await asyncio.wait_for(listening, _DRAIN)
+                async with asyncio.timeout(_DRAIN):
+                    await listening
             await process.wait()
 
 

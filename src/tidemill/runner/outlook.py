@@ -14,7 +14,7 @@ from tidemill.domain.states import FINAL, TaskState
 from tidemill.runner import runs
 
 PACE_SECONDS = 60.0
-PACE_CHANGES = 10_000
+PACE_CHANGES = 4_000
 ENOUGH_STEPS = 5
 """Steps that must have finished lately before their pace says anything."""
 

@@ -16,9 +16,10 @@ from tidemill.db.database import Row
 from tidemill.errors import AccessRefused, DatabaseUnavailable
 from tidemill.executors.contract import Executor
 from tidemill.executors.workbench import Workbench
-from tidemill.runner.attempts import Attempts, Held, rounded
+from tidemill.runner.attempts import Attempts, Held
 from tidemill.runner.exchange import Abilities
 from tidemill.runner.handing import Handing, Patience, first_set
+from tidemill.runner.leases import Key, Leases
 from tidemill.runner.link import Link
 from tidemill.runner.processes import Process
 from tidemill.runner.results import LOG_LIMIT, Result, broken
@@ -27,17 +28,11 @@ from tidemill.storage.documents import Documents
 
 log = structlog.get_logger()
 
-Key = tuple[int, int]
-"""A task and the fence of a claim: one attempt."""
-
 HINTS = frozenset({"", "cancel"})
 """Notices that are for workers; the others are for housekeepers, and a claim would only be in their way."""
 
 TELL_EVERY = 1.0
 """Seconds between tellings of progress and logs."""
-
-LONGEST_BEAT = 20.0
-"""Seconds between renewals of leases at most, however long they are: so a person sees that the worker lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +80,21 @@ class Worker:
         self._refused: AccessRefused | None = None
         self._patience = Patience(link, self._pace.poll)
         self._handing = Handing(self._exchange)
+        self._leases = Leases(self, link, self._side, self._held, self._pace.lease)
         self.steps_finished = 0
 
     @property
     def in_hand(self) -> int:
         return len(self._held)
+
+    @property
+    def room(self) -> int:
+        """Attempts that it may take on now; 0 while it stops."""
+        return 0 if self._stopping else max(self._pace.slots - len(self._held), 0)
+
+    def freed(self) -> None:
+        """There may be room to claim again."""
+        self._look = True
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when the work in hand is finished and handed in."""
@@ -109,7 +114,7 @@ class Worker:
         Raises AccessRefused where the site lets this worker in no longer: once the work in hand is finished and safe.
         """
         await self._register()
-        duties = [self._listen, self._heartbeat, self._tell, self._reconcile]
+        duties = [self._listen, self._leases.beat, self._tell, self._leases.reconcile]
         if self._outbox is not None:
             self._outbox.begin(self._handable)
             duties.append(self._outbox.run)
@@ -149,7 +154,7 @@ class Worker:
 
     async def _turn(self) -> None:
         """One exchange if there is something to hand in or perhaps to claim; else sleep until woken."""
-        room = 0 if self._stopping or (self._outbox and self._outbox.stuck) else self._pace.slots - len(self._held)
+        room = 0 if self._outbox and self._outbox.stuck else self.room
         if self._refused or (not self._finished and not (room > 0 and self._look)):
             self._wake.clear()
             if not self._finished or self._refused:
@@ -173,7 +178,7 @@ class Worker:
         if claimed or results:
             self._look = True
         for task in claimed:
-            self._start(task)
+            self.start(task)
         await asyncio.sleep(0)
 
     async def _recover(self) -> None:
@@ -189,7 +194,8 @@ class Worker:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             self._look = True
 
@@ -231,7 +237,8 @@ class Worker:
             late = [r.row["task"] for r in results if (r.row["task"], r.row["fence"]) not in applied]
             log.warning("results came late and were kept, not applied", tasks=late[:20], count=len(late))
 
-    def _start(self, task: Row) -> None:
+    def start(self, task: Row) -> None:
+        """Take on a claimed task."""
         held = Held(task, handle=task.get("handle"))
         self._held[held.key] = held
         held.job = asyncio.create_task(self._do(held))
@@ -291,15 +298,9 @@ class Worker:
                     self._look = True
                     self._wake.set()
                     if notice == "cancel":
-                        await self._renew()
+                        await self._leases.renew()
             await asyncio.sleep(max(self._pace.poll, self._link.pause(failures)))
             failures += 1
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(min(self._pace.lease / 3, LONGEST_BEAT))
-            with suppress(DatabaseUnavailable):
-                await self._renew()
 
     async def _tell(self) -> None:
         """Pass on what attempts report, progress and lines of log, while people may be looking on."""
@@ -311,53 +312,6 @@ class Worker:
             rows = [held.take_news() for held in fresh]
             with suppress(DatabaseUnavailable):
                 await self._side.ask("tasks.tell", tasks=rows, most=LOG_LIMIT)
-
-    async def _renew(self) -> None:
-        """Push back the leases of what is in hand, and stop what was cancelled.
-
-        Work whose lease was lost goes on: an app cannot be stopped, and its late result is kept for a person.
-        """
-        sent = dict(self._held)
-        rows = [
-            {"task": task, "fence": fence, "progress": rounded(held.progress)} for (task, fence), held in sent.items()
-        ]
-        kept = {(row["id"], row["fence"]) for row in await self._side.ask("tasks.renew", tasks=rows)}
-        lost = [{"task": task, "fence": fence} for task, fence in sent.keys() - kept]
-        if lost:
-            for row in await self._side.ask("tasks.cancelled", tasks=lost):
-                await self._drop(sent[row["id"], row["fence"]])
-
-    async def _drop(self, held: Held) -> None:
-        if held.job is None or held.job.done():
-            return
-        held.job.cancel()
-        self._held.pop(held.key, None)
-        self._look = True
-        if held.handle is not None and held.executor is not None and held.work is not None:
-            await held.executor.cancel(held.work, held.handle)
-
-    async def _reconcile(self) -> None:
-        """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed."""
-        while True:
-            with suppress(DatabaseUnavailable):
-                await self._renew()  # first: after a long silence of the database its own leases have run out, too
-                if self._link.keeps_house:
-                    await self._bury_neighbours()
-                    await self._side.ask("tasks.expire", notify=True)
-                    await self._side.close_runs()
-                if not self._stopping:
-                    room = self._pace.slots - len(self._held)
-                    for task in await self._side.ask("tasks.adopt", n=max(room, 0)):
-                        if (task["id"], task["fence"]) not in self._held:
-                            self._start(task)
-            await asyncio.sleep(min(self._pace.lease / 2, LONGEST_BEAT))
-
-    async def _bury_neighbours(self) -> None:
-        """A worker of this machine that was killed need not be waited for until its lease runs out."""
-        rows = await self._side.ask("workers.neighbours", machine=Process.machine())
-        if dead := [row["id"] for row in rows if not Process.named(row["process"]).alive()]:
-            log.warning("workers of this machine are gone", workers=dead)
-            await self._side.ask("workers.bury", workers=dead)
 
     async def _leave(self, helpers: list[asyncio.Task[None]]) -> None:
         """Hand in what is finished, give back the rest, say goodbye."""
