@@ -3,26 +3,31 @@
 TidemillError
 ├── InvalidInput          what was handed in is wrong: says what, where, and what would be right
 │   ├── SiteFileError     a mistake in a site file, with file and line
+│   ├── InvalidFields     fields of a form or a body are wrong: says of each what
 │   ├── PipelineMismatch  a chain of apps whose outputs and inputs do not fit
 │   └── UnknownIds        ids that name nothing; none of the rest was done
 ├── NotFound              the thing named does not exist
+│   └── Gone              it did, and does no longer
 ├── Conflict              the thing is in a state that forbids this
-│   └── ChangesGone       the change feed no longer reaches back to that position
+│   ├── ChangesGone       the change feed no longer reaches back to that position
+│   └── TooMany           more was asked for than is given out in this time
 ├── AppRefused            an app could not be registered or read
 ├── AddressForbidden      a URL leads to a host or network that the site does not allow
 ├── AccessRefused         the site does not let us in, or not that far
+│   ├── KeyRefused        a person's key is not good, or not for this until they accept the terms
 │   └── WrongProtocol     worker and site speak different versions of the worker protocol
 ├── DatabaseUnavailable   PostgreSQL cannot be reached
 │   ├── EmbeddedServerError
 │   └── SiteUnavailable   a site cannot be reached over HTTP, or cannot answer now
 ├── DatabaseRefused       PostgreSQL refused a statement: what it was given breaks a rule of the tables
 ├── StorageError          the object store failed
+│   └── StorageAway       it cannot be reached now, or has not what it should have
 └── ImportRefused         another system, whose records are taken over, did not answer as it should
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class TidemillError(Exception):
@@ -42,6 +47,14 @@ class SiteFileError(InvalidInput):
     """The site file has a mistake."""
 
 
+class InvalidFields(InvalidInput):
+    """Some fields are wrong."""
+
+    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        self.fields = {name: list(faults) for name, faults in fields.items()}
+        super().__init__("; ".join(f"{name}: {' '.join(faults)}" for name, faults in self.fields.items()))
+
+
 class PipelineMismatch(InvalidInput):
     """The apps of this pipeline do not fit together."""
 
@@ -59,12 +72,20 @@ class NotFound(TidemillError):
     """There is no such thing here."""
 
 
+class Gone(NotFound):
+    """This is here no longer."""
+
+
 class Conflict(TidemillError):
     """The present state does not allow this."""
 
 
 class ChangesGone(Conflict):
     """The change feed no longer reaches back to that position."""
+
+
+class TooMany(Conflict):
+    """Too many of these were asked for in a short time."""
 
 
 class AppRefused(TidemillError):
@@ -77,6 +98,10 @@ class AddressForbidden(TidemillError):
 
 class AccessRefused(TidemillError):
     """The site does not let us in."""
+
+
+class KeyRefused(AccessRefused):
+    """This key is not good here."""
 
 
 class WrongProtocol(AccessRefused):
@@ -101,6 +126,10 @@ class DatabaseRefused(TidemillError):
 
 class StorageError(TidemillError):
     """The object store did not do what was asked."""
+
+
+class StorageAway(StorageError):
+    """The store cannot be reached now."""
 
 
 class ImportRefused(TidemillError):

@@ -17,14 +17,17 @@ log = structlog.get_logger()
 STATUS: dict[type, int] = {
     errors.InvalidInput: 422,
     errors.NotFound: 404,
+    errors.Gone: 410,
     errors.Conflict: 409,
     errors.ChangesGone: 410,
+    errors.TooMany: 429,
     errors.AccessRefused: 403,
     errors.WrongProtocol: 400,
     errors.AppRefused: 502,
     errors.AddressForbidden: 422,
     errors.DatabaseUnavailable: 503,
     errors.StorageError: 502,
+    errors.StorageAway: 503,
     errors.ImportRefused: 502,
 }
 
