@@ -145,6 +145,11 @@ def _decide(answer: Answer, edit: Edit, held: Held, begun: set[str]) -> bool:
         return True
     before = record.edited
     try:
+        item_edits.check_own(record)
+    except Conflict as error:
+        _refuse(answer, error)
+        return False
+    try:
         item_edits.check_expected(edit, record)
     except Conflict as error:
         _refuse(answer, error)

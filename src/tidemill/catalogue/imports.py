@@ -13,7 +13,8 @@ from tidemill.catalogue.couchdb import Change
 from tidemill.catalogue.records import Draft, Held
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.couchdb_document import Taken, taken
-from tidemill.domain.item_edits import Record, same
+from tidemill.domain.item_edits import Record, package_refused, same
+from tidemill.domain.kinds import Kind
 from tidemill.domain.stored_json import listed, written
 from tidemill.domain.takeover import Base, take_over
 from tidemill.errors import Conflict, InvalidInput
@@ -78,6 +79,7 @@ async def take(session: AsyncSession, wish: Wish, changes: Sequence[Change], sin
         del documents[name]
     drafts = {one.name: Draft(one.status, "", one.metadata) for one in documents.values() if not one.deleted}
     held = await records.hold(session, list(documents), drafts)
+    notes |= _of_packages(documents, held, counts)
     rows = [written({"document": document, "note": note}) for document, note in notes.items()]
     for document, one in documents.items():
         rows.append(_taken_over(wish, one, known.get(document), held, counts))
@@ -136,6 +138,15 @@ def _read(wish: Wish, changes: Sequence[Change], counts: Counts) -> tuple[dict[s
         else:
             found[one.name] = one
     return refused, found
+
+
+def _of_packages(documents: dict[str, Taken], held: Held, counts: Counts) -> dict[str, str]:
+    """Leave out documents that are named like packages of this site; why, by id."""
+    names = [name for name in documents if name in held.records and held.records[name].kind == Kind.PACKAGE]
+    for name in names:
+        del documents[name]
+    counts.refused += len(names)
+    return {name: f"It could not be taken: {package_refused([name]).message}" for name in names}
 
 
 def _storable(document: str) -> str:

@@ -87,11 +87,12 @@ async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> Added
 async def delete(session: AsyncSession, name: str, revision: int | None = None) -> None:
     """Take an item away for good, if nothing refers to it.
 
-    Raises NotFound; Conflict: it has files, stands in batches or runs, has a past, or is not at this revision.
+    Raises NotFound; Conflict: it is a package, has files, a past, stands in batches or runs, is not at this revision.
     """
     held = (await records.hold(session, [name] if "\0" not in name else [], {})).records.get(name)
     if held is None:
         raise NotFound(f"There is no item named {name!r}.")
+    item_edits.check_own(held)
     item_edits.check_expected(item_edits.Edit(name, revision=revision), held)
     row = await fetch_one(session, "items.referring", {"item": held.id})
     assert row is not None

@@ -86,4 +86,5 @@ def _change(record: Record) -> str:
 
 
 def _record(row: Mapping[str, Any]) -> Record:
-    return Record(row["id"], row["name"], row["status"], row["status_reason"], row["metadata"], row["revision"])
+    facts = (row[key] for key in ("id", "name", "status", "status_reason", "metadata", "revision", "kind"))
+    return Record(*facts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
-from tidemill.domain.item_edits import check_status
+from tidemill.domain.item_edits import check_status, package_refused
 from tidemill.domain.item_search import parse_search
 from tidemill.domain.stored_json import stored, written
 from tidemill.errors import InvalidInput, UnknownIds
@@ -37,7 +37,7 @@ class Standing:
 
 
 async def look(session: AsyncSession, which: Which, status: str, expected: str | None = None) -> Standing:
-    """What `change` would do now. Raises InvalidInput, UnknownIds."""
+    """What `change` would do now. Raises InvalidInput, UnknownIds, Conflict (a package is among them)."""
     check_status(status)
     rows = await fetch(session, "catalogue.standing", {"ids": await _ids(session, which)})
     changing = [row for row in rows if row["status"] != status and expected in (None, row["status"])]
@@ -49,7 +49,7 @@ async def change(
 ) -> int:
     """Give items a status, with a reason; how many were changed.
 
-    `expected`: only those that have this status at that moment. Raises InvalidInput, UnknownIds.
+    `expected`: only those that have this status at that moment. Raises InvalidInput, UnknownIds, Conflict (a package).
     """
     check_status(status)
     stored(reason, "The reason")
@@ -73,4 +73,6 @@ async def _ids(session: AsyncSession, which: Which) -> str:
     names = written(list(which.names), "A name")
     if unknown := await fetch(session, "catalogue.unknown", {"names": names}):
         raise UnknownIds([row["name"] for row in unknown])
+    if packages := await fetch(session, "catalogue.packages", {"names": names}):
+        raise package_refused([row["name"] for row in packages])
     return written([row["id"] for row in await fetch(session, "catalogue.ids", {"names": names})])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.domain.fields import Fields, check_fields, shown
+from tidemill.domain.kinds import Kind
 from tidemill.domain.stored_json import stored
 from tidemill.errors import Conflict, InvalidInput
 
@@ -53,6 +54,7 @@ class Record:
     reason: str
     metadata: dict[str, Any]
     revision: int
+    kind: str = Kind.ITEM
     put: dict[str, Any] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     edited: bool = False
@@ -82,6 +84,23 @@ class Record:
             reason = self.reason if status == self.status else ""
         if (status, reason) != (self.status, self.reason):
             self.status, self.reason, self.edited = status, reason, True
+
+
+def check_own(record: Record) -> None:
+    """Raises Conflict for the record of a package, which is the site's own."""
+    if record.kind == Kind.PACKAGE:
+        raise package_refused([record.name])
+
+
+def package_refused(names: Sequence[str]) -> Conflict:
+    """What is said to whoever would treat packages as items."""
+    shown_names = ", ".join(repr(name) for name in names[:5]) + (", …" if len(names) > 5 else "")
+    return Conflict(
+        f"{shown_names} is a package that the site makes, not an item."
+        if len(names) == 1
+        else f"These are packages that the site makes, not items: {shown_names}.",
+        hint="What a package holds is declared in the site file; `tidemill generate-computed-files` makes it anew.",
+    )
 
 
 def read_edit(row: Any, fields: Fields) -> Edit:

@@ -10,3 +10,10 @@ class Kind(StrEnum):
     """One of the collection."""
     PACKAGE = "package"
     """Something to be packed from the collection's files; packing it is its task."""
+
+
+PACKING = "packages"
+"""The pipeline that packs: it takes packages and nothing else, and no other takes packages."""
+
+OF_PACKAGES = "packages"
+"""Stands in `Batch.made_from` of a batch whose items are packages."""

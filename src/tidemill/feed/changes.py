@@ -46,7 +46,7 @@ class Page:
     """A page of the feed in CouchDB's shape. `last_seq` is where the next page begins.
 
     `results`: `{seq, id, kind, changes: [{state, step, name}], run, task, item, item_id, project, position, at}`; `id`
-    is `task:7`, `run:3`…, `item` and `project` are names; `deleted` is there and true where an item is gone.
+    is `task:7`, `run:3`…, `item` (or package) and `project` are names; `deleted` is there and true where it is gone.
     `pending`: changes of any kind after this page, counted up to 10,000; 0: the reader has come to the end.
     """
 
@@ -178,9 +178,10 @@ async def checked(session: AsyncSession, since: str | None) -> Position:
 def result(row: Row) -> Row:
     """A row of `feed.read` as readers of the feed see it."""
     kind = row["kind"]
+    key = "item_id" if kind == "package" else f"{kind}_id"
     shown = {
         "seq": f"{row['xid']}-{row['id']}",
-        "id": f"{kind}:{row[f'{kind}_id']}" if row.get(f"{kind}_id") is not None else kind,
+        "id": f"{kind}:{row[key]}" if row.get(key) is not None else kind,
         "kind": kind,
         "changes": [{"state": row["state"], "step": row["step"], "name": row["step_name"]}],
         "run": row["run_id"],
@@ -191,7 +192,7 @@ def result(row: Row) -> Row:
         "position": row["position"],
         "at": row["at"],
     }
-    return shown | {"deleted": True} if kind == "item" and row["state"] == "deleted" else shown
+    return shown | {"deleted": True} if kind in ("item", "package") and row["state"] == "deleted" else shown
 
 
 async def _of_records(session: AsyncSession, span: _Span, limit: int, asked: Asked) -> Stretch:

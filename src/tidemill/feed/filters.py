@@ -12,7 +12,7 @@ import orjson
 
 from tidemill.errors import InvalidInput
 
-KINDS = ("task", "run", "item", "project", "app")
+KINDS = ("task", "run", "item", "package", "project", "app")
 NOTHING_DONE = "none"
 """Stands for the last step of an item to which nothing was done yet."""
 
@@ -25,8 +25,9 @@ class Filter:
     """Every part narrows; several values of one part are alternatives.
 
     `kinds` and `run` look at the change itself; the others at the record of its item as it is when it is read, so a
-    change of anything but an item or its tasks does not pass them. `last_steps`: exact names, or `none`. `fields`:
-    pairs of a metadata key (with dots also: a key within a key) and its value as text. Raises InvalidInput.
+    change of anything but an item or its tasks does not pass them, nor one of a package unless `items` names it or
+    `kinds` asks for packages. `last_steps`: exact names, or `none`. `fields`: pairs of a metadata key (with dots also:
+    a key within a key) and its value as text. Raises InvalidInput.
     """
 
     kinds: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class Filter:
             "names": list(self.items) or None,
             "projects": list(self.projects) or None,
             "statuses": list(self.statuses) or None,
+            "packages": bool(self.items) or "package" in self.kinds,
             "last_steps": ["" if step == NOTHING_DONE else step for step in self.last_steps] or None,
             "fields": [orjson.dumps(one).decode() for one in _objects(self.fields)] or None,
         }

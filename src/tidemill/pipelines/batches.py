@@ -13,13 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.db.models import Batch, Pipeline, Project
+from tidemill.domain.item_edits import package_refused
 from tidemill.domain.item_search import literal, parse_search
+from tidemill.domain.kinds import OF_PACKAGES
 from tidemill.errors import Conflict, InvalidInput, NotFound, UnknownIds
 from tidemill.pipelines import pipelines
 from tidemill.pipelines.names import check_name
 from tidemill.pipelines.nearest import nearest
 
 _BETWEEN_IDS = re.compile(r"[\s,;]+")
+PACKAGES_HINT = "`tidemill generate-computed-files` makes a batch of those that are due."
 EXAMPLES = 20
 """Names shown of the items that stand in one part of a combined batch alone."""
 
@@ -200,6 +203,8 @@ async def _from_ids(session: AsyncSession, batch: Batch, source: FromIds) -> int
     unknown = {row["name"] for row in await fetch(session, "catalogue.unknown", {"names": listed})} | set(unreadable)
     if unknown:
         raise UnknownIds([one for one in names if one in unknown])
+    if packages := await fetch(session, "catalogue.packages", {"names": listed}):
+        raise package_refused([row["name"] for row in packages])
     batch.made_from = {"ids": len(names)}
     return await _fill(session, batch, "from_names", names=listed)
 
@@ -228,7 +233,10 @@ async def _combine(session: AsyncSession, batch: Batch, source: FromBatches) -> 
     if batch.pipeline_id is None and len(comparison.pipelines) == 1:
         batch.pipeline_id = await session.scalar(select(Pipeline.id).where(Pipeline.name == comparison.pipelines[0]))
     batch.made_from = {"batches": names}
-    ids = [(await get(session, name)).id for name in names]
+    parts = [await get(session, name) for name in names]
+    if OF_PACKAGES in {key for part in parts for key in part.made_from}:
+        raise InvalidInput("A batch of packages is not combined with others.", hint=PACKAGES_HINT)
+    ids = [part.id for part in parts]
     return await _fill(session, batch, "from_batches", parts=orjson.dumps(ids).decode()), comparison
 
 

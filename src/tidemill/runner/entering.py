@@ -27,9 +27,12 @@ class Entrance:
     async def entrant(self, row: Row, position: int) -> dict[str, Any]:
         """An item as it enters; `row` is one of `runs.entrants` or `workers.records`.
 
-        An item of which no source document can be made fails by itself, not the whole run.
+        An item of which no source document can be made fails by itself, not the whole run. A package enters with its
+        plan.
         """
         reason, revision, past = None, None, 0
+        if row["plan"] is not None:
+            return {**row["plan"], "position": position, "item": row["id"], "reason": None, "revision": None, "past": 0}
         try:
             if self._mmif is not None:
                 source = self._mmif(row)

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.db.models import App, AppVersion, Batch, Pipeline, Run, Step
-from tidemill.errors import Conflict, NotFound
+from tidemill.domain.kinds import OF_PACKAGES, PACKING
+from tidemill.errors import Conflict, InvalidInput, NotFound
 from tidemill.pipelines.check import check_chain, check_parameters
 from tidemill.runner.entering import Entrance, StepRow
 from tidemill.storage.documents import DocumentStore
@@ -45,6 +46,7 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     pipeline = await session.scalar(select(Pipeline).where(Pipeline.name == wish.pipeline))
     if pipeline is None or pipeline.version_id is None:
         raise NotFound(f"There is no pipeline named {wish.pipeline!r}.", hint="`tidemill export` shows them.")
+    check_kinds(batch, pipeline)
     steps = await chain(session, pipeline.version_id)
     check(steps)
     run = Run(
@@ -69,6 +71,16 @@ async def start(session: AsyncSession, documents: DocumentStore, wish: Start) ->
     await session.execute(text("analyze task")) if total >= 10 * CHUNK else None
     await announce(session)
     return run.id
+
+
+def check_kinds(batch: Batch, pipeline: Pipeline) -> None:
+    """Raises InvalidInput where packages would go through a pipeline for items, or items through the one that packs."""
+    of_packages, packs = OF_PACKAGES in batch.made_from, pipeline.name == PACKING
+    if of_packages and not packs:
+        raise InvalidInput(f"Batch {batch.name!r} holds packages: only the pipeline {PACKING!r} takes those.")
+    if packs and not of_packages:
+        hint = "`tidemill generate-computed-files` makes packages of what these items hold."
+        raise InvalidInput(f"The pipeline {PACKING!r} takes packages, and batch {batch.name!r} holds none.", hint=hint)
 
 
 def check(steps: Sequence[StepRow]) -> None:

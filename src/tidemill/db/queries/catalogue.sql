@@ -5,7 +5,7 @@ select id, count(*) over () as total
 from (
     select i.id, i.name
     from item i
-    where (%(letters)s::text is null or strpos(lower(i.name), lower(%(letters)s)) > 0)
+    where i.kind = 'item' and (%(letters)s::text is null or strpos(lower(i.name), lower(%(letters)s)) > 0)
       and (%(grams_of)s::text is null or name_grams(i.name) @> search_grams(%(grams_of)s))
       and (%(contains)s::text[] is null or i.name ilike all(%(contains)s::text[]))
       and (%(prefixes)s::text[] is null or i.name like all(%(prefixes)s::text[]))
@@ -28,10 +28,10 @@ order by name
 limit %(limit)s offset %(offset)s;
 
 -- count: how many items there are.
-select count(*) as total from item;
+select count(*) as total from item where kind = 'item';
 
 -- rows: these items in order of name, with their projects and how many files they have.
-select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
+select i.id, i.name, i.kind, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
        (select coalesce(json_agg(p.name order by p.name), '[]') from project_item x join project p on p.id = x.project_id
         where x.item_id = i.id) as projects,
        f.files, f.size
@@ -56,6 +56,10 @@ order by n.nth;
 -- ids: the ids of the items of these names.
 select i.id from (select distinct value as name from json_array_elements_text(%(names)s::json)) n join item i on i.name = n.name;
 
+-- packages: which of these names are those of packages, in order.
+select i.name from item i
+where i.kind = 'package' and i.name in (select value from json_array_elements_text(%(names)s::json)) order by i.name;
+
 -- standing: how many of these items have which status, and some of them, in order of name.
 select i.status, count(*) as items, (array_agg(i.name order by i.name))[:10] as names
 from json_array_elements_text(%(ids)s::json) wanted join item i on i.id = wanted::bigint
@@ -63,10 +67,11 @@ group by i.status order by count(*) desc, i.status;
 
 -- statuses: which statuses there are, found by leaping through the index from one to the next.
 with recursive used as (
-    (select status, 1 as nth from item order by status limit 1)
+    (select status, 1 as nth from item where kind = 'item' order by status limit 1)
     union all
     select next.status, u.nth + 1 from used u
-    cross join lateral (select i.status from item i where i.status > u.status order by i.status limit 1) next
+    cross join lateral (
+        select i.status from item i where i.kind = 'item' and i.status > u.status order by i.status limit 1) next
     where u.nth < 100
 )
 select status from used order by status;
@@ -74,7 +79,7 @@ select status from used order by status;
 -- set_status: give those of these items that have the expected status, or any, another one; how many were changed.
 with held as (
     select i.id from item i
-    where i.id in (select value::bigint from json_array_elements_text(%(ids)s::json))
+    where i.id in (select value::bigint from json_array_elements_text(%(ids)s::json)) and i.kind = 'item'
       and (%(expected)s::text is null or i.status = %(expected)s)
       and (i.status, i.status_reason) is distinct from (%(status)s, %(reason)s)
     order by i.id for no key update
@@ -98,7 +103,7 @@ insert into project_item (project_id, item_id)
 select distinct p.id, i.id
 from json_to_recordset(%(pairs)s::json) as r(project text, item text)
 join project p on p.name = r.project and not p.locked
-join item i on i.name = r.item
+join item i on i.name = r.item and i.kind = 'item'
 on conflict do nothing;
 
 -- projects: all projects with how many items each has, in order of name.

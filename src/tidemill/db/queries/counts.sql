@@ -1,7 +1,7 @@
 -- Statements that say how many stand where, from sums that are kept; nothing here counts tasks one by one but the held ones.
 
 -- statuses: items by status, the most first.
-select status, count(*) as items from item group by status order by items desc, status;
+select status, count(*) as items from item where kind = 'item' group by status order by items desc, status;
 
 -- steps: the steps of the runs of each pipeline with their tasks by state; of the active runs, of one, or of all.
 with wanted as materialized (

@@ -69,7 +69,7 @@ found as materialized (
     from (select distinct item_id from span) d
     cross join lateral (
         select i.id from item i
-        where i.id = d.item_id
+        where i.id = d.item_id and (%(packages)s or i.kind = 'item')
           and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
           and (%(names)s::text[] is null or i.name = any(%(names)s))
           and (%(fields)s::jsonb[] is null or i.metadata @> any(%(fields)s::jsonb[]))
@@ -137,7 +137,7 @@ select id from project where name = any(%(names)s::text[]);
 
 -- matching: the items whose records match now by name, status, field or project, in order of id; whatever their last step.
 select i.id from item i
-where i.id > %(after)s
+where i.id > %(after)s and i.kind = 'item'
   and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
   and (%(names)s::text[] is null or i.name = any(%(names)s))
   and (%(fields)s::jsonb[] is null or i.metadata @> any(%(fields)s::jsonb[]))
@@ -146,9 +146,11 @@ where i.id > %(after)s
 order by i.id
 limit %(most)s;
 
--- few: the same items in any order, so that the smallest set that an index knows may be gone through first; at most :most.
+-- few: the same in any order, so that the smallest set that an index knows may be gone through first; at most :most. With
+-- :packages they are among them.
 select i.id from item i
-where (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
+where (%(packages)s or i.kind = 'item')
+  and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
   and (%(names)s::text[] is null or i.name = any(%(names)s))
   and (%(fields)s::jsonb[] is null or i.metadata @> any(%(fields)s::jsonb[]))
   and (%(projects)s::bigint[] is null or i.id in (
@@ -157,7 +159,8 @@ limit %(most)s;
 
 -- narrow: those of these items whose last step is one of :last_steps; an empty name stands for nothing done.
 select w.id from unnest(%(ids)s::bigint[]) w(id)
-where coalesce((select l.name from last_step(w.id) l), '') = any(%(last_steps)s::text[]) order by w.id;
+where (%(packages)s or exists (select from item i where i.id = w.id and i.kind = 'item'))
+  and coalesce((select l.name from last_step(w.id) l), '') = any(%(last_steps)s::text[]) order by w.id;
 
 -- records: these items as they are now, in order of id.
 select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,

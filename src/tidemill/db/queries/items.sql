@@ -68,10 +68,10 @@ from json_to_recordset(%(rows)s::json) as r(name text, status text, reason text,
 where not exists (select from item i where i.name = r.name)
 order by r.name
 on conflict (name) do nothing
-returning id, name, status, status_reason, metadata, revision;
+returning id, name, kind, status, status_reason, metadata, revision;
 
 -- hold: these records as they are until the transaction ends, locked in order of id.
-select id, name, status, status_reason, metadata, revision
+select id, name, kind, status, status_reason, metadata, revision
 from item where name in (select value from json_array_elements_text(%(names)s::json))
 order by id for no key update;
 

@@ -136,7 +136,7 @@ cross join lateral (
 order by r.id desc;
 
 -- item: one item by its name, with its projects.
-select i.id, i.name, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
+select i.id, i.name, i.kind, i.status, i.status_reason, i.metadata, i.revision, i.created_at, i.updated_at,
        coalesce((select json_agg(p.name order by p.name) from project_item x join project p on p.id = x.project_id
                  where x.item_id = i.id), '[]') as projects
 from item i where i.name = %(name)s;
@@ -146,8 +146,8 @@ select i.id, i.name, i.status, i.metadata, i.revision, i.updated_at, newest.run_
        newest.reason, (select count(*) from item_file f where f.item_id = i.id) as files
 from (
     select * from item
-    where %(letters)s::text is null
-       or name_grams(name) @> search_grams(%(letters)s) and strpos(lower(name), lower(%(letters)s)) > 0
+    where kind = 'item' and (%(letters)s::text is null
+       or name_grams(name) @> search_grams(%(letters)s) and strpos(lower(name), lower(%(letters)s)) > 0)
     order by name limit %(limit)s offset %(offset)s
 ) i
 left join lateral (

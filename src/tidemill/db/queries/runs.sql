@@ -11,7 +11,11 @@ select b.position, i.id, i.name, i.status, i.metadata, i.revision,
        coalesce((
            select json_agg(p.details || jsonb_build_object('name', p.name) order by p.position)
            from past_step p where p.item_id = i.id
-       ), '[]') as past
+       ), '[]') as past,
+       i.kind, case when i.kind = 'package' then (
+           select json_build_object('sha256', i.metadata ->> 'plan', 'size', d.size, 'body', d.body, 'location', d.location)
+           from document d where d.sha256 = decode(i.metadata ->> 'plan', 'hex')
+       ) end as plan
 from batch_item b
 join item i on i.id = b.item_id
 where b.batch_id = %(batch)s and b.position > %(after)s

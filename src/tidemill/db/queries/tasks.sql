@@ -182,7 +182,7 @@ recorded as (
             where m.value <> 'null' or not edit.record ? m.key) end,
         status = coalesce(edit.status, i.status),
         status_reason = case when edit.status is null then i.status_reason else edit.reason end
-    from (select e.* from edit e join item i on i.id = e.item_id order by i.id for no key update of i) edit
+    from (select e.* from edit e join item i on i.id = e.item_id and i.kind = 'item' order by i.id for no key update of i) edit
     where i.id = edit.item_id
 ),
 told as (

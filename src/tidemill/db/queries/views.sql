@@ -78,7 +78,7 @@ candidate as materialized (
     order by c.id limit %(most)s
 )
 select c.id, c.item_id, i.name, i.status, i.revision, n.finished_at,
-       (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
+       i.kind = 'item' and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
        and case when %(name)s::text is null
                 then n.name is null and c.id = (select min(t.id) from task t where t.item_id = c.item_id)
                 else coalesce(n.task_id = c.id and n.name = %(name)s::text, false) end as fits
@@ -102,24 +102,28 @@ order by c.item_id;
 -- untouched: the next :most items, by id, that are in no run and to which no other system did anything.
 select i.id, i.id as item_id, i.name, i.status, i.revision, null::timestamptz as finished_at, true as fits
 from item i
-where i.id > %(after)s and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
+where i.id > %(after)s and i.kind = 'item' and (%(statuses)s::text[] is null or i.status = any(%(statuses)s))
   and not exists (select from task t where t.item_id = i.id) and not exists (select from past_step p where p.item_id = i.id)
 order by i.id limit %(most)s;
 
 -- odd: items of which the tallies alone do not tell the last step: in several runs, with skipped or past steps; at most :most.
 select o.item_id from (
-    (select t.item_id from task t group by t.item_id having count(*) > 1 limit %(most)s)
+    (select t.item_id from task t where not exists (select from item i where i.kind = 'package' and i.id = t.item_id)
+     group by t.item_id having count(*) > 1 limit %(most)s)
     union
     (select t.item_id from attempt a join task t on t.id = a.task_id
-     where a.outcome = 'skipped' and a.superseded_at is null limit %(most)s)
+     where a.outcome = 'skipped' and a.superseded_at is null
+       and not exists (select from item i where i.kind = 'package' and i.id = t.item_id) limit %(most)s)
     union
     (select p.item_id from past_step p limit %(most)s)
 ) o limit %(most)s;
 
 -- counts: how many items have done which step last: from the tallies, but the odd ones, which are looked at one by one.
+-- Packages are no items: runs of theirs do not count.
 with tallied as (
     select s.name, sum(y.tasks) as items
     from tally y join run r on r.id = y.run_id
+    join batch b on b.id = r.batch_id and not b.made_from ? 'packages'
     join step s on s.pipeline_version_id = r.pipeline_version_id
         and s.position = case when y.state = 'done' then y.step else y.step - 1 end
     group by s.name
@@ -142,4 +146,4 @@ where c.name is not null
 group by c.name having sum(c.items) > 0 order by c.name;
 
 -- items: how many items there are.
-select count(*) as items from item;
+select count(*) as items from item where kind = 'item';

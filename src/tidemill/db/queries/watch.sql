@@ -44,7 +44,7 @@ touched as materialized (
     limit %(most)s::int + 1
 ),
 judged as materialized (
-    select i.id, coalesce({matches}, false) as matches from touched t join item i on i.id = t.item_id
+    select i.id, coalesce({matches}, false) as matches from touched t join item i on i.id = t.item_id and i.kind = 'item'
 )
 select pg_current_snapshot()::text as seen,
        pg_snapshot_xmax(pg_current_snapshot())::text::numeric
@@ -59,7 +59,7 @@ select pg_current_snapshot()::text as seen,
 
 -- missing: the next :n items after :after that match and have not entered.
 select i.id from item i
-where i.id > %(after)s
+where i.id > %(after)s and i.kind = 'item'
   and not exists (select from batch_item b
                   where b.batch_id = %(batch)s and b.item_id = i.id and b.item_id > %(after)s)
   and coalesce({matches}, false)
@@ -82,7 +82,7 @@ where r.watch = %(name)s and r.state = 'active'
 order by t.id limit %(n)s;
 
 -- matching: which of some items match.
-select i.id from item i where i.id = any(%(items)s) and {matches};
+select i.id from item i where i.id = any(%(items)s) and i.kind = 'item' and {matches};
 
 -- remember: items that enter stand in the watch's batch.
 insert into batch_item (batch_id, position, item_id)

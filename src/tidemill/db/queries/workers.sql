@@ -38,7 +38,11 @@ select i.id, i.name, i.status, i.metadata, i.revision,
        coalesce((
            select json_agg(p.details || jsonb_build_object('name', p.name) order by p.position)
            from past_step p where p.item_id = i.id
-       ), '[]') as past
+       ), '[]') as past,
+       i.kind, case when i.kind = 'package' then (
+           select json_build_object('sha256', i.metadata ->> 'plan', 'size', d.size, 'body', d.body, 'location', d.location)
+           from document d where d.sha256 = decode(i.metadata ->> 'plan', 'hex')
+       ) end as plan
 from item i where i.id = any(%(items)s) order by i.id;
 
 -- live: the workers that were seen within :seconds and have not stopped.
