@@ -4,6 +4,7 @@ from tidemill.db.models.accounts import Token
 from tidemill.db.models.apps import App, AppVersion, Pipeline, PipelineVersion, Step
 from tidemill.db.models.base import Base
 from tidemill.db.models.catalogue import (
+    Described,
     File,
     Import,
     Imported,
@@ -47,6 +48,7 @@ __all__ = [
     "ComputedFileItem",
     "Consumer",
     "Dataset",
+    "Described",
     "Document",
     "Download",
     "File",

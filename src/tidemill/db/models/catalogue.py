@@ -80,6 +80,8 @@ class Project(Base):
     title: Mapped[str] = mapped_column(server_default="")
     details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
     locked: Mapped[bool] = mapped_column(server_default=text("false"))
+    described: Mapped[list[Any] | None]
+    """Metadata keys that came out of its source's tables when they were last loaded; NULL: they never were."""
     created_at: Mapped[Now]
 
 
@@ -119,6 +121,19 @@ class ProjectItem(Base):
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), primary_key=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class Described(Base):
+    """Which metadata keys of an item came out of a project's tables when they were last loaded; no others are theirs."""
+
+    __tablename__ = "described"
+    __table_args__ = (Index("described_place_idx", "item_id", text("coalesce(project_id, 0)"), unique=True),)
+
+    id: Mapped[Key]
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
+    """NULL: tables that name no project."""
+    keys: Mapped[list[Any]]
 
 
 class ItemFile(Base):

@@ -21,6 +21,7 @@ depends_on = None
 def upgrade() -> None:
     _sources()
     _sites()
+    _described()
     _people()
     _computed_files()
     _datasets()
@@ -73,6 +74,25 @@ def _sites() -> None:
     op.drop_index("item_status_idx", "item")
     op.create_index("item_status_idx", "item", ["status", "id"], postgresql_where=sa.text("kind = 'item'"))
     op.create_index("item_package_idx", "item", ["name"], postgresql_where=sa.text("kind = 'package'"))
+
+
+def _described() -> None:
+    """Whose metadata keys are those of the sources' tables."""
+    keys = postgresql.JSONB(astext_type=sa.Text())
+    op.add_column("project", sa.Column("described", keys, nullable=True))
+    op.create_table(
+        "described",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("item_id", sa.BigInteger(), nullable=False),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
+        sa.Column("keys", keys, nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["item.id"], name="described_item_id_fkey", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="described_project_id_fkey", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="described_pkey"),
+    )
+    place = ["item_id", sa.text("coalesce(project_id, 0)")]
+    op.create_index("described_place_idx", "described", place, unique=True)
+    op.create_index("described_project_id_idx", "described", ["project_id"])
 
 
 def _people() -> None:
@@ -237,6 +257,8 @@ def downgrade() -> None:
     _triggers({"select kind, id": "select 'item', id", "select n.kind, n.id": "select 'item', n.id"})
     for name in ("project_fields", "tables", "packages", "publishing", "portal"):
         op.drop_column("site", name)
+    op.drop_table("described")
+    op.drop_column("project", "described")
     op.drop_column("file", "changed_at")
     op.drop_column("file", "project_id")
     op.drop_column("source", "may_lose")
