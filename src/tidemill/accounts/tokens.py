@@ -52,7 +52,9 @@ async def create(
     """
     check_name("a token", name)
     if role is Role.DOWNLOADER:
-        raise InvalidInput("People who download ask the portal for their tokens themselves, and accept its terms there.")
+        raise InvalidInput(
+            "People who download ask the portal for their tokens themselves, and accept its terms there."
+        )
     _check_expiry(expires)
     if apps and role is not Role.WORKER:
         raise InvalidInput(f"Apps narrow a worker's token, not a {role}'s.")

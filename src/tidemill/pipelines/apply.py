@@ -21,6 +21,7 @@ from tidemill.errors import AddressForbidden, AppRefused, Conflict, InvalidInput
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.pipelines import apps, pipelines, schedules, watching
 from tidemill.pipelines.apply_check import pipeline_faults, wanted_steps
+from tidemill.pipelines.apply_terms import keep_terms, terms_faults
 from tidemill.pipelines.apply_watching import clock_faults, schedule_differences, watch_differences
 from tidemill.pipelines.apps import AppFacts, AppSettings, column_values
 from tidemill.pipelines.pipelines import without_nulls
@@ -113,6 +114,7 @@ async def plan(session: AsyncSession, site_file: SiteFile, facts: Facts) -> Plan
     metadata = await apps.known_metadata(session) | {name: dict(fact.metadata) for name, fact in facts.items()}
     metadata = {entry.name: {} for entry in site_file.content.apps} | metadata
     faults = pipeline_faults(site_file, metadata) + await clock_faults(session, site_file)
+    faults += await terms_faults(session, site_file)
     if faults:
         raise SiteFileError("\n".join(faults))
     changes = [
@@ -145,9 +147,9 @@ async def _do(session: AsyncSession, wanted: Plan, change: Change) -> None:
     content = wanted.site_file.content
     match change.noun:
         case "site":
-            await session.execute(
-                _upsert(Site, {"id": 1, "updated_at": func.now(), **_site_values(wanted.site_file)}, "id")
-            )
+            values = _site_values(wanted.site_file)
+            await session.execute(_upsert(Site, {"id": 1, "updated_at": func.now(), **values}, "id"))
+            await keep_terms(session, values["portal"])
         case "project":
             entry = next(one for one in content.projects if one.name == change.name)
             await session.execute(_upsert(Project, {"name": entry.name, **_project_values(entry)}, "name"))
