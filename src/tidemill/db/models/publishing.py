@@ -53,6 +53,8 @@ class ComputedFile(Base):
     """Its file name, for people."""
     store: Mapped[str]
     """URL of the store that it lies in."""
+    options: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """How that store is reached: `endpoint`, `region`; see `Source.options`."""
     key: Mapped[str]
     size: Mapped[int]
     sha256: Mapped[str]

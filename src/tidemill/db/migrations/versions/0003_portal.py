@@ -124,6 +124,7 @@ def _computed_files() -> None:
         sa.Column("item_id", sa.BigInteger(), nullable=True),
         sa.Column("project_id", sa.BigInteger(), nullable=True),
         *(_text(name) for name in ("package", "name", "store", "key")),
+        _json("options"),
         sa.Column("size", sa.BigInteger(), nullable=False),
         _text("sha256"),
         _text("etag", ""),
