@@ -19,7 +19,7 @@ from tests.webserver import Web, web_site
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tidemill.accounts import tokens
+from tidemill.accounts import people, tokens
 from tidemill.accounts.keyring import Keyring
 from tidemill.db.database import Database
 from tidemill.domain.roles import Role
@@ -35,6 +35,9 @@ async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIte
 
 async def given(database: Database, role: Role, name: str = "", **limits: Any) -> str:
     async with database.begin() as session:
+        if role is Role.DOWNLOADER:
+            secret, _ = await people.join(session, "a@b.org", accepted=True)
+            return secret
         secret, _ = await tokens.create(session, name or role.value, role, **limits)
     return secret
 
@@ -61,6 +64,8 @@ def routes(app: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def may(role: Role, method: str, path: str) -> bool:
     """What the documentation says of the roles, written down a second time."""
+    if role is Role.DOWNLOADER:
+        return False
     if path.startswith("/api/worker/"):
         return role is Role.WORKER and method != "WS"
     if role is Role.WORKER or path.startswith("/api/tokens"):
@@ -190,12 +195,14 @@ async def test_tokens_that_cannot_be_are_refused_with_words(database: Database) 
         (InvalidInput, "a", Role.READER, {"apps": ["x"]}),
         (InvalidInput, "a", Role.WORKER, {"apps": ["no such app"]}),
         (InvalidInput, "a", Role.WORKER, {"expires": -1}),
+        (InvalidInput, "a", Role.DOWNLOADER, {}),
         (Conflict, "taken", Role.WORKER, {}),
     ]
     await given(database, Role.READER, "taken")
     for kind, name, role, limits in wrong:
         with pytest.raises(kind):
-            await given(database, role, name, **limits)
+            async with database.begin() as session:
+                await tokens.create(session, name, role, **limits)
     with pytest.raises(NotFound):
         async with database.begin() as session:
             await tokens.revoke(session, "nobody")
