@@ -21,6 +21,7 @@ from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
 from tidemill.web import pages
 from tidemill.web.guard import Guard
+from tidemill.web.pages import portal_door
 from tidemill.web.rendering import problem
 from tidemill.web.static_files import PageFiles
 
@@ -77,16 +78,22 @@ def make_app(
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, TidemillError)
-    return problem(request, error, request.app.state.status_of(error))
+    return _problem(request, error, request.app.state.status_of(error))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = "There is no such page." if error.status_code == 404 else str(error.detail)
-    return problem(request, TidemillError(said), error.status_code)
+    return _problem(request, TidemillError(said), error.status_code)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     log.error("a page failed", path=request.url.path, exc_info=error)
     said = TidemillError("Something went wrong here. The site's log has the details.")
-    return problem(request, said, 500)
+    return _problem(request, said, 500)
+
+
+def _problem(request: Request, error: TidemillError, status: int) -> Response:
+    if portal_door.on_portal(request):
+        return portal_door.problem(request, error, status)
+    return problem(request, error, status)

@@ -16,7 +16,7 @@ from tidemill.domain.states import TaskState
 from tidemill.errors import TidemillError
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
-from tidemill.web import signs, wording
+from tidemill.web import portal_markdown, portal_values, signs, wording
 from tidemill.web.words import words_of
 
 HERE = Path(__file__).parent
@@ -63,6 +63,11 @@ _templates.filters.update(
     lines=wording.lines,
     path=lambda name: quote(str(name), safe=""),
     quiet_hours=quiet_hours.in_words,
+    markdown=portal_markdown.html,
+    paragraphs=portal_values.paragraphs,
+    titled=portal_values.titled,
+    visible=portal_values.visible,
+    cut=portal_values.cut,
 )
 
 
@@ -94,7 +99,12 @@ def redirect(address: str, said: str = "") -> RedirectResponse:
 
 def problem(request: Request, error: TidemillError, status: int) -> HTMLResponse:
     """A page that says what went wrong, for whoever answers errors; `status` is theirs to choose."""
-    return render(request, "problem.html", status, error=error, title=_PROBLEMS.get(status, "That did not work"))
+    return render(request, "problem.html", status, error=error, title=problem_title(status))
+
+
+def problem_title(status: int) -> str:
+    """What a page is headed that says what went wrong."""
+    return _PROBLEMS.get(status, "That did not work")
 
 
 _PROBLEMS = {
@@ -102,5 +112,6 @@ _PROBLEMS = {
     403: "Not allowed",
     404: "Not found",
     409: "Not possible now",
+    410: "Here no longer",
     503: "The site is not ready",
 }

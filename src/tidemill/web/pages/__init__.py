@@ -21,6 +21,7 @@ from tidemill.web.pages import (
     items,
     operating,
     pipelines,
+    portal,
     records,
     run_actions,
     runs,
@@ -47,5 +48,6 @@ for part in (
     batches,
     apps,
     pipelines,
+    portal,
 ):
     router.include_router(part.router)

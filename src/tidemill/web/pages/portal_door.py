@@ -1,0 +1,181 @@
+"""Who comes to the portal, and what the site shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from tidemill.accounts import people
+from tidemill.accounts.keyring import HOLDER
+from tidemill.accounts.people import Person
+from tidemill.domain.roles import Role
+from tidemill.domain.vocabulary import in_address
+from tidemill.errors import TidemillError
+from tidemill.web.rendering import problem_title, render, site_of
+from tidemill.web.words import Words, words_of
+
+TOP = "/portal"
+COOKIE_AGE = 400 * 24 * 3600
+"""Seconds that a browser keeps a person's key: the most that browsers allow."""
+
+_READERS = frozenset({Role.READER, Role.OPERATOR})
+
+
+class PortalClosed(HTTPException):
+    """The catalogue is not for everyone, and whoever asks has shown no key."""
+
+    def __init__(self) -> None:
+        super().__init__(401, "This catalogue is not open to everyone.")
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """What the site says of its portal."""
+
+    public: bool = False
+    welcome: str = ""
+    terms: str = ""
+    """The version of its terms; empty where there are none."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    project_fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where things are on the portal, in the site's own words."""
+
+    words: Words
+
+    @property
+    def projects(self) -> str:
+        return f"{TOP}/{slug(self.words.projects)}"
+
+    @property
+    def items(self) -> str:
+        return f"{TOP}/{slug(self.words.items)}"
+
+    def project(self, name: str) -> str:
+        return f"{self.projects}/{quote(name, safe='')}"
+
+    def item(self, name: str) -> str:
+        return f"{self.items}/{quote(name, safe='')}"
+
+
+def slug(word: str) -> str:
+    """A word of the vocabulary as a part of an address."""
+    return quote(in_address(word), safe="")
+
+
+def portal_of(request: Request) -> Portal:
+    """What the site says of its portal, as `load_words` has read it."""
+    says = getattr(request.state, "site_says", None)
+    if says is None:
+        return Portal()
+    portal: Mapping[str, Any] = says.portal or {}
+    return Portal(
+        public=bool(portal.get("public")),
+        welcome=str(portal.get("welcome") or ""),
+        terms=str((portal.get("terms") or {}).get("version") or ""),
+        fields=says.fields or {},
+        project_fields=says.project_fields or {},
+    )
+
+
+def operates(request: Request) -> bool:
+    """Whether who asks may see the operators' pages: the site's own key, or a token that reads."""
+    if HOLDER not in request.scope:
+        return False
+    holder = request.scope[HOLDER]
+    return holder is None or holder.role in _READERS
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks for a page of the portal."""
+
+    reads: bool = False
+    operates: bool = False
+    """Whether they may see the operators' pages."""
+    person: Person | None = None
+    """Whose key this browser keeps."""
+    secret: str = ""
+    """That key."""
+    gathered: int = 0
+    """How much is in their basket."""
+
+    @property
+    def downloads(self) -> bool:
+        """Whether they may download now, without being asked anything."""
+        return self.person is not None and self.person.activated
+
+
+async def know(request: Request) -> None:
+    """A dependency of all the portal's pages: who asks. What changes something must come from a page of ours."""
+    if request.method not in ("GET", "HEAD") and not _own_origin(request):
+        raise HTTPException(403, "This request comes from another site's page.")
+    secret = request.cookies.get(cookie_name(request), "")
+    person = None
+    if secret:
+        async with site_of(request).database.begin() as session:
+            person = await people.holder(session, secret)
+    known = HOLDER in request.scope
+    reads = portal_of(request).public or known or person is not None
+    request.state.visitor = Visitor(reads, operates(request), person, secret if person else "")
+
+
+async def enter(request: Request) -> None:
+    """A dependency of the pages that show the catalogue. Raises PortalClosed."""
+    if not visitor_of(request).reads:
+        raise PortalClosed
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who asks, as `know` has found out."""
+    visitor: Visitor = getattr(request.state, "visitor", None) or Visitor()
+    return visitor
+
+
+def page(request: Request, template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
+    """A page of the portal."""
+    known = {"portal": portal_of(request), "visitor": visitor_of(request), "at": Addresses(words_of(request))}
+    return render(request, template, status_code, **known, **context)
+
+
+def problem(request: Request, error: TidemillError, status: int) -> HTMLResponse:
+    """A page of the portal that says what went wrong."""
+    return page(request, "portal_problem.html", status, error=error, status=status, title=problem_title(status))
+
+
+def on_portal(request: Request) -> bool:
+    """Whether a request is for the portal."""
+    return request.url.path == TOP or request.url.path.startswith(f"{TOP}/")
+
+
+def keep_key(request: Request, answer: Response, secret: str) -> None:
+    """Let this browser keep a person's key. Lax: so that a link from elsewhere finds them known."""
+    answer.set_cookie(
+        cookie_name(request), secret, max_age=COOKIE_AGE, path=TOP, httponly=True, samesite="lax",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
+
+
+def forget_key(request: Request, answer: Response) -> None:
+    """Let this browser forget it."""
+    answer.delete_cookie(cookie_name(request), path=TOP)
+
+
+def cookie_name(request: Request) -> str:
+    """With the port in it: browsers share cookies between the ports of a host, and each may be another site."""
+    return f"tidemill-person-{request.url.port or 'key'}"
+
+
+def _own_origin(request: Request) -> bool:
+    """Whether a request comes from a page of this site; browsers say so with everything that is not a plain GET."""
+    parts = urlsplit(request.headers.get("origin", ""))
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == request.headers.get("host", "").lower()

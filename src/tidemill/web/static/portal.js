@@ -1,0 +1,80 @@
+// What the portal's pages have besides HTML: copying, `/` for the search field, times that stay current, filters that fold.
+
+const SPANS = [[60, 1, "s"], [3600, 60, "min"], [86_400, 3600, "h"], [Infinity, 86_400, "days"]];
+
+function showAges() {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const age = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
+    const [, unit, word] = SPANS.find(([limit]) => age < limit);
+    const count = Math.floor(age / unit);
+    const text = age < 5 ? "just now" : `${count} ${word === "days" && count === 1 ? "day" : word} ago`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const search = document.querySelector("main [name=search]");
+  if (!search) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
+});
+
+// Browsers give the clipboard to pages that came over HTTPS alone; elsewhere the old way still works.
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  if (!done) throw new Error("not copied");
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const was = button.dataset.was ?? (button.dataset.was = button.textContent);
+  try {
+    await copy(button.dataset.copy);
+    button.textContent = "Copied ✓";
+  } catch {
+    button.textContent = "Select it instead";
+  }
+  button.focus();
+  setTimeout(() => { button.textContent = was; }, 2000);
+});
+
+// On a narrow screen the filters begin folded; whoever opened them finds them open after the next choice.
+const narrow = matchMedia("(max-width: 820px)");
+let unfolded = false;
+function fold() {
+  const filters = document.querySelector("details.narrow");
+  if (filters) filters.open = narrow.matches ? unfolded : true;
+}
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches?.("details.narrow") && narrow.matches) unfolded = event.target.open;
+}, true);
+narrow.addEventListener("change", fold);
+
+// A list that came anew says so to those who hear the page, and keeps what a person had opened.
+let opened = [];
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target } = event.detail;
+  opened = [...target.querySelectorAll("details[id]")].map((part) => [part.id, part.open]);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const [id, open] of opened) {
+    const part = document.getElementById(id);
+    if (part) part.open = open;
+  }
+  opened = [];
+  fold();
+  showAges();
+});
+
+fold();
+showAges();
+setInterval(showAges, 5000);
