@@ -184,10 +184,14 @@ async def test_a_locked_project_takes_no_items(database: Database, folder: Path)
         await projects.lock(session, "sound")
     _write(folder, "b.wav")
     assert (await _sync(database)).held_out == {"sound": 1}
-    assert (await _item(database, "b"))["projects"] == []
+    with pytest.raises(NotFound):
+        await _item(database, "b")
     async with database.begin() as session:
         with pytest.raises(Conflict, match="sound"):
             await items.add(session, [{"name": "c", "projects": ["sound"]}])
+        await projects.lock(session, "sound", locked=False)
+    assert (await _sync(database)).held_out == {}
+    assert (await _item(database, "b"))["projects"] == ["sound"]
 
 
 async def test_names_that_are_not_text_and_links_in_circles_stop_nothing(database: Database, folder: Path) -> None:

@@ -23,9 +23,9 @@ with made as (
 )
 select count(*) as n from made;
 
--- merge_items: make the items that were seen and do not exist yet.
+-- merge_items: make the items that were seen and do not exist yet, but none that only a locked project's files name.
 with named as materialized (
-    select distinct unnest(items) as name from seen
+    select distinct unnest(s.items) as name from seen s left join project p on p.name = s.project where p.locked is not true
 ),
 made as (
     insert into item (name) select n.name from named n left join item i on i.name = n.name where i.id is null order by n.name
@@ -120,12 +120,13 @@ made as (
 )
 select count(*) as n from made;
 
--- held_out: items that a locked project did not take.
-select p.name as project, count(distinct i.id) as items
+-- held_out: items, whether they exist or not, that a locked project did not take.
+select p.name as project, count(distinct named) as items
 from seen s cross join lateral unnest(s.items) named
-join item i on i.name = named
 join project p on p.name = s.project and p.locked
-where not exists (select from project_item x where x.project_id = p.id and x.item_id = i.id)
+where not exists (
+    select from item i join project_item x on x.item_id = i.id and x.project_id = p.id where i.name = named
+)
 group by p.name order by p.name;
 
 -- lock_projects: lock the projects whose lock lies in the source; unlock those whose lock lay there and is gone.
