@@ -1,0 +1,271 @@
+"""What there is to see in the catalogue: lists of projects, items and computed files, narrowed, counted, ordered.
+
+The portal's API and its pages both ask here. What is declared for a noun can be filtered by, with the lookups of
+`domain.lookups`, also across relations; counts are exact. Packages are in no list of items. A project that was locked
+before anything was loaded of it is not shown, nor are items that stand in no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.catalogue.browsing_sql import Statement, statement
+from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.domain.lookups import Filter, read_filters, read_ordering
+from tidemill.domain.shop_window import Noun, Window
+from tidemill.errors import NotFound
+
+MOST_ROWS = 5000
+"""Rows of one page, at most."""
+
+MOST_OPTIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which records are wanted. `search`: what their names or declared texts must contain; `ordering`: fields, each
+    with whether it is downwards."""
+
+    filters: tuple[Filter, ...] = ()
+    search: str = ""
+    ordering: tuple[tuple[str, bool], ...] = ()
+    limit: int = 10
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of records, and how many there are in all; see `items`, `projects`, `computed_files` for their keys."""
+
+    total: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """How often each value of a field occurs among records that match: the most frequent first, None for no value."""
+
+    name: str
+    title: str
+    type: str
+    values: list[tuple[Any, int]] = field(default_factory=list)
+    more: bool = False
+    """Whether there are more values than these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A page of original files (`source, key, size, etag, modified_at, attributes`), how many there are, and
+    their bytes."""
+
+    total: int
+    size: int
+    rows: list[Row]
+
+
+async def window(session: AsyncSession) -> Window:
+    """What the site declares, as it is now: every call below wants it."""
+    row = await fetch_one(session, "browsing.site")
+    hidden = await fetch(session, "browsing.hidden", {}, {})
+    return Window.of(row or {}, tuple(one["id"] for one in hidden))
+
+
+def read_query(
+    shown: Window,
+    noun: Noun,
+    pairs: Iterable[tuple[str, str]],
+    *,
+    search: str = "",
+    ordering: str = "",
+    limit: int = 10,
+    offset: int = 0,
+) -> Query:
+    """A query from parameters as they stand in an address; see `domain.lookups`. Raises InvalidFields."""
+    filters = read_filters(pairs, shown.types(noun))
+    return Query(filters, search.replace("\0", ""), read_ordering(ordering, shown.types(noun)), limit, offset)
+
+
+async def items(session: AsyncSession, shown: Window, query: Query) -> Listed:
+    """Items: `id, name, status, metadata, revision, created_at, updated_at, projects` (`[{id, name, title}]`), and
+    `computed_files` (as `computed_files` has them)."""
+    total, ids = await _found(session, statement(shown, Noun.ITEM, query.filters, query.search), query)
+    return Listed(total, await _items(session, shown, ids))
+
+
+async def projects(session: AsyncSession, shown: Window, query: Query, *, members: bool = True) -> Listed:
+    """Projects: `id, name, title, metadata, locked, created_at, items` (how many), `computed_files`; with `members`
+    the names of the items in `item_names`."""
+    total, ids = await _found(session, statement(shown, Noun.PROJECT, query.filters, query.search), query)
+    return Listed(total, await _projects(session, shown, ids, members=members))
+
+
+async def computed_files(session: AsyncSession, shown: Window, query: Query) -> Listed:
+    """Current computed files: `id, package, name, store, key, size, sha256, attributes, files, created_at, updated_at,
+    downloads, project` (a name), `items` (names, where the package is made per item; else None)."""
+    total, ids = await _found(session, statement(shown, Noun.COMPUTED_FILE, query.filters, query.search), query)
+    return Listed(total, await _computed(session, shown, ids))
+
+
+async def item(session: AsyncSession, shown: Window, name: str) -> Row:
+    """One item, as `items` has it. Raises NotFound."""
+    found = await _one(session, "browsing.item_id", statement(shown, Noun.ITEM), name)
+    if found is None:
+        raise NotFound(f"There is no {shown.words.item} {name!r}.")
+    return (await _items(session, shown, [found["id"]]))[0]
+
+
+async def project(session: AsyncSession, shown: Window, name: str) -> Row:
+    """One project, as `projects` has it. Raises NotFound."""
+    found = await _one(session, "browsing.project_id", statement(shown, Noun.PROJECT), name)
+    if found is None:
+        raise NotFound(f"There is no {shown.words.project} {name!r}.")
+    return (await _projects(session, shown, [found["id"]], members=True))[0]
+
+
+async def project_items(session: AsyncSession, shown: Window, name: str) -> list[Row]:
+    """All items of a project, in order of name, as `items` has them."""
+    made = statement(shown, Noun.ITEM, (shown.in_project(name),))
+    found = await fetch(session, "browsing.page", made.params | {"limit": None, "offset": 0}, made.parts())
+    rows = await _items(session, shown, [row["id"] for row in found])
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+async def computed_file(session: AsyncSession, shown: Window, number: int) -> Row:
+    """One current computed file, as `computed_files` has it. Raises NotFound."""
+    made = statement(shown, Noun.COMPUTED_FILE, (shown.numbered(number),))
+    found = await fetch(session, "browsing.page", made.params | {"limit": 1, "offset": 0}, made.parts())
+    if not found:
+        raise NotFound(f"There is no computed file {number}.")
+    return (await _computed(session, shown, [number]))[0]
+
+
+async def facets(
+    session: AsyncSession,
+    shown: Window,
+    noun: Noun,
+    query: Query,
+    *,
+    names: Sequence[str] | None = None,
+    most: int = 50,
+) -> list[Facet]:
+    """How often each value occurs, for every field declared a facet (or those of these names). A facet's own filters
+    do not narrow it, so that a person sees what else there is to choose."""
+    found = []
+    for name, declared in shown.fields(noun).items():
+        if not (declared.get("facet") if names is None else name in names):
+            continue
+        others = tuple(one for one in query.filters if one.field != name)
+        made = statement(shown, noun, others, query.search)
+        of_list = "_of_list" if declared["type"] == "list" else ""
+        parts = made.parts() | {"value": made.values[name]}
+        rows = await fetch(session, f"browsing.facet{of_list}", made.params | {"most": most + 1}, parts, prepare=False)
+        values = [(row["value"], row["total"]) for row in rows]
+        found.append(Facet(name, declared.get("title") or name, declared["type"], values[:most], len(values) > most))
+    return found
+
+
+async def options(session: AsyncSession, shown: Window, noun: Noun, names: Sequence[str]) -> dict[str, list[Any]]:
+    """The distinct values that these fields have, in order; of lists, those that are in them."""
+    made = statement(shown, noun)
+    found: dict[str, list[Any]] = {}
+    for name in names:
+        of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
+        parts = made.parts() | {"value": made.values[name]}
+        rows = await fetch(session, f"browsing.options{of_list}", made.params | {"most": MOST_OPTIONS}, parts)
+        found[name] = [row["value"] for row in rows]
+    return found
+
+
+async def totals(session: AsyncSession, shown: Window) -> Row:
+    """How much there is in all: `projects, items, computed_files, size_in_bytes, downloads`."""
+    row = await fetch_one(session, "browsing.totals", {"hidden": list(shown.hidden)})
+    return {**(row or {}), "items": await _count(session, statement(shown, Noun.ITEM))}
+
+
+async def item_files(session: AsyncSession, row: Row, *, limit: int = 1000, offset: int = 0) -> Files:
+    """The original files of an item that `item` gave, in order of key."""
+    return await _files(session, "item", row["id"], limit, offset)
+
+
+async def project_files(session: AsyncSession, row: Row, *, limit: int = 1000, offset: int = 0) -> Files:
+    """The original files of a project that `project` gave, those of its items among them."""
+    return await _files(session, "project", row["id"], limit, offset)
+
+
+async def _found(session: AsyncSession, made: Statement, query: Query) -> tuple[int, list[int]]:
+    """How many records match, and the ids of the page."""
+    total = await _count(session, made)
+    if query.offset >= total or not query.limit:
+        return total, []
+    params = made.params | {"limit": min(query.limit, MOST_ROWS), "offset": query.offset}
+    rows = await fetch(session, "browsing.page", params, made.parts(query.ordering), prepare=False)
+    return total, [row["id"] for row in rows]
+
+
+async def _count(session: AsyncSession, made: Statement) -> int:
+    rows = await fetch(session, "browsing.count", made.params, made.parts(), prepare=False)
+    return int(rows[0]["total"])
+
+
+async def _one(session: AsyncSession, name: str, made: Statement, wanted: str) -> Row | None:
+    if "\0" in wanted:
+        return None
+    return await fetch_one(session, name, made.params | {"name": wanted}, made.parts())
+
+
+async def _items(session: AsyncSession, shown: Window, ids: Sequence[int]) -> list[Row]:
+    rows = await fetch(session, "browsing.items", {"ids": list(ids), "hidden": list(shown.hidden)})
+    params = {"ids": list(ids), "per_item": list(shown.per_item)}
+    owned = await fetch(session, "browsing.computed_of_items", params) if shown.per_item else []
+    return _ordered(ids, rows, await _owned(session, shown, owned))
+
+
+async def _projects(session: AsyncSession, shown: Window, ids: Sequence[int], *, members: bool) -> list[Row]:
+    rows = await fetch(session, "browsing.projects", {"ids": list(ids)})
+    params = {"ids": list(ids), "others": [*shown.per_item, "dataset"]}
+    owned = await _owned(session, shown, await fetch(session, "browsing.computed_of_projects", params))
+    found = _ordered(ids, rows, owned)
+    if members:
+        names: dict[int, list[str]] = {id_: [] for id_ in ids}
+        for row in await fetch(session, "browsing.members", {"projects": list(ids)}):
+            names[row["project_id"]].append(row["name"])
+        found = [row | {"item_names": names[row["id"]]} for row in found]
+    return found
+
+
+async def _owned(session: AsyncSession, shown: Window, owned: Sequence[Row]) -> dict[int, list[Row]]:
+    """Computed files by whose they are."""
+    ids = list(dict.fromkeys(row["id"] for row in owned))
+    by_id = {row["id"]: row for row in await _computed(session, shown, ids)} if ids else {}
+    found: dict[int, list[Row]] = {}
+    for row in owned:
+        found.setdefault(row["owner"], []).append(by_id[row["id"]])
+    return found
+
+
+async def _computed(session: AsyncSession, shown: Window, ids: Sequence[int]) -> list[Row]:
+    params = {"ids": list(ids), "per_item": list(shown.per_item)}
+    return _ordered(ids, await fetch(session, "browsing.computed_files", params))
+
+
+def _ordered(ids: Sequence[int], rows: Sequence[Row], owned: Mapping[int, list[Row]] | None = None) -> list[Row]:
+    by_id = {row["id"]: row for row in rows}
+    found = [by_id[id_] for id_ in ids if id_ in by_id]
+    return found if owned is None else [row | {"computed_files": owned.get(row["id"], [])} for row in found]
+
+
+async def _files(session: AsyncSession, of: str, number: int, limit: int, offset: int) -> Files:
+    weight = await fetch_one(session, f"browsing.weight_of_{of}", {"id": number})
+    params = {"id": number, "limit": min(limit, MOST_ROWS), "offset": offset}
+    rows = await fetch(session, f"browsing.files_of_{of}", params)
+    assert weight is not None
+    return Files(weight["files"], weight["size"], rows)
+
+
+def without(query: Query, name: str) -> Query:
+    """The query without its filters by one field."""
+    return replace(query, filters=tuple(one for one in query.filters if one.field != name))

@@ -1,0 +1,161 @@
+"""From filters to the parts of the statements in `queries/browsing.sql`. Values are parameters, never text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
+
+from tidemill.db.database import composed
+from tidemill.domain.lookups import Filter, Lookup
+from tidemill.domain.shop_window import Noun, Window
+
+Values = Mapping[str, Composable]
+"""Where a record has each thing that can be asked of it, by the name of its filter."""
+
+_RECORDS = {Noun.ITEM: "item", Noun.PROJECT: "project", Noun.COMPUTED_FILE: "computed_file"}
+_ALIAS = {Noun.ITEM: "i", Noun.PROJECT: "p", Noun.COMPUTED_FILE: "c"}
+_PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
+_CASTS = {"text": "text", "date": "text", "time": "timestamptz", "integer": "numeric", "number": "numeric",
+          "boolean": "boolean"}  # fmt: skip
+_COLUMNS = {"size_in_bytes": "size"}
+_RELATIONS = {
+    (Noun.ITEM, Noun.PROJECT): "browsing.items_of_projects",
+    (Noun.PROJECT, Noun.ITEM): "browsing.projects_of_items",
+    (Noun.COMPUTED_FILE, Noun.PROJECT): "browsing.files_of_projects",
+    (Noun.COMPUTED_FILE, Noun.ITEM): "browsing.files_of_items",
+}
+
+
+@dataclass(slots=True)
+class Statement:
+    """A choice of records: the parts and the parameters that the statements want."""
+
+    noun: Noun
+    records: Composable
+    id: Composable
+    values: Values
+    conditions: list[Composable] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def parts(self, ordering: Sequence[tuple[str, bool]] = ()) -> dict[str, Composable]:
+        """What stands in the braces of `count`, `page`, `facet` and `options`."""
+        return {
+            "records": self.records,
+            "id": self.id,
+            "matches": _all(self.conditions),
+            "order": self._order(ordering),
+        }
+
+    def _order(self, ordering: Sequence[tuple[str, bool]]) -> Composable:
+        """By these fields, then by id: upwards, or downwards where the last field is."""
+        down = [SQL("{} desc nulls last") if downwards else SQL("{} asc nulls last") for _, downwards in ordering]
+        pieces = [piece.format(self.values[name]) for piece, (name, _) in zip(down, ordering, strict=True)]
+        last = SQL("{} desc") if ordering and ordering[-1][1] else SQL("{}")
+        return SQL(", ").join([*pieces, last.format(self.id)])
+
+    def keep(self, value: Any, cast: str) -> Composable:
+        """A parameter for this value."""
+        name = f"given{len(self.params)}"
+        self.params[name] = value
+        return SQL("{}::{}").format(Placeholder(name), SQL(cast))  # type: ignore[arg-type]
+
+
+def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search: str = "") -> Statement:
+    """Those records of a noun that are shown and for which all filters hold."""
+    alias = _ALIAS[noun]
+    made = Statement(noun, _named(noun, alias), Identifier(alias, "id"), _values(shown, noun))
+    made.conditions += _shown(shown, noun, made)
+    made.conditions += _conditions(made, made.values, [one for one in filters if one.field in made.values])
+    for other, some in _related(shown, noun, filters).items():
+        values = _values(shown, other)
+        inner = _conditions(made, values, some)
+        parts = {"matches": _all([*_shown(shown, other, made), *inner])}
+        if other is Noun.ITEM and noun is Noun.COMPUTED_FILE:
+            parts["per_item"] = made.keep(list(shown.per_item), "text[]")
+        made.conditions.append(composed(_RELATIONS[noun, other], parts))
+    if search.strip():
+        texts = [value for name, value in made.values.items() if _searched(shown, noun, name)]
+        for word in search.split()[:10]:
+            parts = {"values": SQL(", ").join(texts), "given": made.keep(word, "text")}
+            made.conditions.append(composed("browsing.name_search", parts))
+    return made
+
+
+def _named(noun: Noun, alias: str) -> Composable:
+    return SQL("{} {}").format(Identifier(_RECORDS[noun]), Identifier(alias))
+
+
+def _all(conditions: Sequence[Composable]) -> Composable:
+    return SQL("({})").format(SQL(") and (").join(conditions)) if conditions else SQL("true")
+
+
+def _shown(shown: Window, noun: Noun, made: Statement) -> list[Composable]:
+    """What holds for whatever is shown at all."""
+    if noun is Noun.COMPUTED_FILE:
+        return [composed("browsing.shown_files", {})]
+    base = [composed("browsing.all_items", {})] if noun is Noun.ITEM else []
+    if not shown.hidden:
+        return base
+    hidden = {"hidden": Literal(list(shown.hidden))}
+    return [*base, composed(f"browsing.shown_{_RECORDS[noun]}s", hidden)]
+
+
+def _values(shown: Window, noun: Noun) -> dict[str, Composable]:
+    """Where a record has what."""
+    alias = _ALIAS[noun]
+    values: dict[str, Composable] = {}
+    for name, type_ in shown.own(noun).items():
+        column = "name" if name == shown.id and noun is not Noun.COMPUTED_FILE else _COLUMNS.get(name, name)
+        plain = Identifier(alias, column)
+        values[name] = SQL('({} collate "C")').format(plain) if type_ == "text" else plain
+    record = Identifier(alias, "attributes" if noun is Noun.COMPUTED_FILE else "metadata")
+    for name, declared in shown.fields(noun).items():
+        if name != shown.id:
+            piece = f"browsing.{_PIECES.get(declared['type'], 'text')}_value"
+            values[name] = composed(piece, {"record": record, "key": Literal(name)})
+    return values
+
+
+def _related(shown: Window, noun: Noun, filters: Iterable[Filter]) -> dict[Noun, list[Filter]]:
+    """The filters across relations, by the noun that they look at, each as a filter of that noun."""
+    found: dict[Noun, list[Filter]] = {}
+    for one in filters:
+        for path, other in shown.relations(noun).items():
+            if one.field == path or one.field.startswith(f"{path}__"):
+                name = one.field.removeprefix(path).removeprefix("__") or shown.id
+                found.setdefault(other, []).append(Filter(name, one.type, one.lookup, one.value))
+                break
+    return found
+
+
+def _conditions(made: Statement, values: Values, filters: Iterable[Filter]) -> list[Composable]:
+    return [_condition(made, values[one.field], one) for one in filters]
+
+
+def _condition(made: Statement, value: Composable, one: Filter) -> Composable:
+    if one.lookup is Lookup.ISNULL:
+        return composed("browsing.is_null" if one.value else "browsing.is_not_null", {"value": value})
+    if one.type == "list":
+        return _list_condition(made, value, one)
+    cast = _CASTS[one.type]
+    many = one.lookup is Lookup.IN
+    given = made.keep(list(one.value) if many else one.value, f"{cast}[]" if many else cast)
+    return composed(f"browsing.{one.lookup}", {"value": value, "given": given})
+
+
+def _list_condition(made: Statement, value: Composable, one: Filter) -> Composable:
+    if isinstance(one.value, tuple):
+        piece = "list_in" if one.lookup is Lookup.IN else "list_all"
+        return composed(f"browsing.{piece}", {"value": value, "given": made.keep(list(one.value), "text[]")})
+    given = made.keep(one.value, "text")
+    inner = composed(f"browsing.{one.lookup}", {"value": SQL("e.value"), "given": given})
+    return composed("browsing.list_any", {"value": value, "matches": inner})
+
+
+def _searched(shown: Window, noun: Noun, name: str) -> bool:
+    """Whether a search looks at this: at names, titles, and what is declared as text."""
+    fields = shown.fields(noun)
+    return fields[name]["type"] in ("text", "list") if name in fields else name in (shown.id, "title", "name")
