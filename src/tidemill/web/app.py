@@ -19,7 +19,7 @@ from tidemill.errors import TidemillError
 from tidemill.feed.live import LiveFeed
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
-from tidemill.web import pages
+from tidemill.web import downloads, pages
 from tidemill.web.guard import Guard
 from tidemill.web.pages import portal_door
 from tidemill.web.rendering import problem
@@ -66,6 +66,7 @@ def make_app(
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.status_of = status_of
+    app.include_router(downloads.router)
     app.include_router(pages.router)
     app.add_api_websocket_route("/live", live)
     app.mount("/static", PageFiles())
