@@ -107,7 +107,7 @@ class PackageFilesEntry(Entry):
     """Files that belong to the package's items, or those that belong to its project and to no item."""
     attributes: Plain = Field(default_factory=dict)
     """What a file's attributes must be; a list: one of these."""
-    into: str = "{item}/{name}"
+    into: str = Field(default="{item}/{name}", min_length=1)
     """Its name inside: `{item}`, `{items}` (joined with `_`), `{project}`, `{name}`, `{key}`, and attributes."""
     required: bool = False
     """Whether there is no package without any of these."""
@@ -121,20 +121,28 @@ class PackageTableEntry(Entry):
     """`items`, or the key of their list of parts: one row for each item and part."""
     columns: list[str] | None = None
     """None: all that any row has, in the order of their names behind the names of project, item and part."""
+    project_column: str = ""
+    """The column with the project's name; the site's word for a project unless told."""
+    item_column: str = ""
+    """The column with the item's name; the site's word for an item unless told."""
     where: Plain = Field(default_factory=dict)
     """Parts that have these values; a list: one of these."""
 
 
 class PackageEntry(Entry):
-    """A package that the site makes: of each project or item that qualifies, one."""
+    """A package that the site makes: of each project or item that qualifies, one; or one of everything (`site`)."""
 
     name: Name
     title: str = ""
-    per: Literal["project", "item"]
+    per: Literal["project", "item", "site"]
     file: str = Field(min_length=1)
     """Its file name: `{project}_SPATIAL.zip`, `{items}` (joined with `-`)."""
     where: Plain = Field(default_factory=dict)
     """Metadata that the project or item must have to get one; a list: one of these."""
+    items: Plain = Field(default_factory=dict)
+    """Metadata that an item must have to be in it."""
+    holding: Plain = Field(default_factory=dict)
+    """Attributes that one of an item's files must have for the item to be in it."""
     shared: Literal["without", "with", "only"] = "without"
     """Files that belong to several items: left out, taken in, or nothing but these (a package of several items)."""
     files: list[PackageFilesEntry] = Field(default_factory=list)
@@ -144,7 +152,10 @@ class PackageEntry(Entry):
     readme_file: str | None = None
     readme_name: str = "README.md"
     attributes: Plain = Field(default_factory=dict)
-    """What the API and the pages say of it: `format`, `modality`, `includes_merged`, …"""
+    """What the API and the pages say of it: `format`, `modality`, `includes_merged`, …
+
+    `"{project.key}"` and `"{item.key}"` are looked up; `{has = {…}}`: whether a file with these attributes is in it.
+    """
 
 
 class PublishingEntry(Entry):
