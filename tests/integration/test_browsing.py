@@ -64,7 +64,8 @@ async def shop(database: Database) -> Database:
             select i.id, p.id, k.package, i.name, 's3://out/pre', 'abc/' || i.name, 5, repeat('0', 64), '',
                    k.attributes::jsonb
             from (values ('P1_ALL.zip', 'all', '{"format": "ALL", "merged": true}'),
-                         ('S1_ONE.zip', 'one', '{"format": "ONE"}')) k(item, package, attributes) join item i on i.name = k.item, project p where p.name = 'P1'""")
+                         ('S1_ONE.zip', 'one', '{"format": "ONE"}')) k(item, package, attributes)
+            join item i on i.name = k.item, project p where p.name = 'P1'""")
         await connection.execute("""
             insert into computed_file_item select c.id, i.id from computed_file c, item i
             where (c.package, i.name) in (('all', 'S1'), ('all', 'S3'), ('one', 'S1'))""")

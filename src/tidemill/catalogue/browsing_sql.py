@@ -60,7 +60,7 @@ class Statement:
         """A parameter for this value."""
         name = f"given{len(self.params)}"
         self.params[name] = value
-        return SQL("{}::{}").format(Placeholder(name), SQL(cast))  # type: ignore[arg-type]
+        return SQL("{}::{}").format(Placeholder(name), SQL(cast))
 
 
 def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search: str = "") -> Statement:
@@ -96,7 +96,7 @@ def _shown(shown: Window, noun: Noun, made: Statement) -> list[Composable]:
     """What holds for whatever is shown at all."""
     if noun is Noun.COMPUTED_FILE:
         return [composed("browsing.shown_files", {})]
-    base = [composed("browsing.all_items", {})] if noun is Noun.ITEM else []
+    base: list[Composable] = [composed("browsing.all_items", {})] if noun is Noun.ITEM else []
     if not shown.hidden:
         return base
     hidden = {"hidden": Literal(list(shown.hidden))}

@@ -81,7 +81,7 @@ class Window:
     def own(self, noun: Noun) -> Mapping[str, str]:
         """Type of each value that a record of this noun has undeclared; a declared field goes before."""
         named = {} if noun is Noun.COMPUTED_FILE else {self.id: "text"}
-        return {name: type_ for name, type_ in (named | _OWN[noun]).items() if name not in self.fields(noun)} | named
+        return named | {name: type_ for name, type_ in _OWN[noun].items() if name not in self.fields(noun)}
 
     def types(self, noun: Noun) -> dict[str, str]:
         """Type of everything that a list of this noun can be filtered by, relations included, by the filter's name."""
