@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +22,7 @@ from tidemill.pipelines import apps, pipelines, schedules, watching
 from tidemill.pipelines.apply_check import pipeline_faults, wanted_steps
 from tidemill.pipelines.apply_terms import keep_terms, terms_faults
 from tidemill.pipelines.apply_watching import clock_faults, schedule_differences, watch_differences
+from tidemill.pipelines.apply_words import difference
 from tidemill.pipelines.apps import AppFacts, AppSettings, column_values
 from tidemill.pipelines.pipelines import without_nulls
 from tidemill.pipelines.portal_check import portal_values
@@ -44,9 +44,8 @@ class Detail:
     before: Any
     after: Any
 
-    def __str__(self) -> str:
-        after = _text(self.after)
-        return f"{self.key}: {after}" if self.before is None else f"{self.key}: {_text(self.before)} → {after}"
+    def lines(self) -> list[str]:
+        return difference(self.key, self.before, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,8 @@ class Change:
 
     def lines(self) -> list[str]:
         sign = "+" if self.verb == "create" else "~"
-        return [f"{sign} {self.noun} {self.name}".rstrip(), *(f"    {detail}" for detail in self.details)]
+        details = (f"    {line}" for detail in self.details for line in detail.lines())
+        return [f"{sign} {self.noun} {self.name}".rstrip(), *details]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,19 +298,6 @@ async def _left_alone(session: AsyncSession, site_file: SiteFile) -> list[str]:
 def _others(noun: str, known: list[str], entries: Sequence[Any]) -> Iterator[str]:
     named = {entry.name for entry in entries}
     return (f"{noun} {name}" for name in sorted(known) if name not in named)
-
-
-def _text(value: Any) -> str:
-    """A value for a person: a pipeline's steps as a chain, everything else as it would be written."""
-    if isinstance(value, list) and value and all(isinstance(one, dict) and "app" in one for one in value):
-        return " → ".join(_step(one) for one in value)
-    return orjson.dumps(value).decode()
-
-
-def _step(step: Mapping[str, Any]) -> str:
-    name = step["name"] if step["name"] == step["app"] else f"{step['name']} ({step['app']})"
-    rest = {key: step[key] for key in ("tries", "backoff") if step[key] is not None} | dict(step["parameters"])
-    return f"{name} {orjson.dumps(rest).decode()}" if rest else str(name)
 
 
 def _refusal_hint(answers: Sequence[object]) -> str:
