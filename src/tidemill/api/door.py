@@ -13,6 +13,7 @@ from starlette.responses import Response
 from tidemill.db.database import Database
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.feed.live import LiveFeed
+from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
 from tidemill.storage.files import FileStore
 
@@ -20,6 +21,8 @@ from tidemill.storage.files import FileStore
 class OpenSite(Protocol):
     """What the API needs of a site that is open."""
 
+    @property
+    def settings(self) -> Settings: ...
     @property
     def database(self) -> Database: ...
     @property

@@ -1,5 +1,7 @@
-"""`/download/…`: files of folders, for whoever has a link that this site signed: ranges, conditions and HEAD as HTTP has
-them. No key is needed: the link is one."""
+"""`/download/…`: files of folders, for whoever has a link that this site signed. Ranges and conditions as in HTTP.
+
+No key is needed: the link is one.
+"""
 
 from __future__ import annotations
 

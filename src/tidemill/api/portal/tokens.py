@@ -1,0 +1,120 @@
+"""`/v1/tokens`: a person asks for a key, accepts the terms with it, looks at it, ends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from tidemill.accounts import people, terms
+from tidemill.accounts.people import Person
+from tidemill.api.door import Json, Session, Site
+from tidemill.api.portal.bodies import body_of, required_text, text_of, truth_of
+from tidemill.api.portal.callers import may_act
+from tidemill.errors import NotFound
+
+router = APIRouter(tags=["tokens"])
+
+_FIELDS = {
+    "email": {"type": "string", "format": "email"},
+    "is_activated": {"type": "boolean", "description": "true: I accept the terms and conditions as they are now."},
+}
+_ANSWER: dict[str, Any] = {
+    "description": "The token.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "description": "The key; it goes in the header API-KEY."},
+                    **_FIELDS,
+                    "terms_and_conditions": {"type": "string", "description": "The terms as they are now (Markdown)."},
+                    "terms_version": {"type": "string", "nullable": True},
+                    "accepted_version": {"type": "string", "nullable": True},
+                },
+            }
+        }
+    },
+}
+
+
+def _takes(*required: str) -> dict[str, Any]:
+    schema = {"type": "object", "properties": _FIELDS, "required": list(required)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+@router.post(
+    "/tokens",
+    status_code=201,
+    summary="Ask for a key; it is shown this once",
+    response_class=Response,
+    responses={201: _ANSWER},
+    openapi_extra=_takes("email"),
+)
+async def join(request: Request, session: Session, site: Site) -> Response:
+    """No mail is sent: keep the answer. The key is good for downloads once the terms are accepted (`is_activated`), here
+    or later; one that is not activated is gone after a week."""
+    body = await body_of(request)
+    caller = b""
+    if request.client is not None:
+        caller = people.caller_digest(site.settings.signing_key("callers"), request.client.host)
+    accepted = truth_of(body, "is_activated") or False
+    secret, person = await people.join(session, required_text(body, "email"), accepted, caller=caller)
+    return Json(await _shown(session, secret, person), 201)
+
+
+@router.get(
+    "/tokens/{id}",
+    summary="A key, and the terms as they are now",
+    response_class=Response,
+    responses={200: _ANSWER},
+)
+async def get(session: Session, id: str) -> Response:
+    person = await people.holder(session, id)
+    if person is None:
+        raise NotFound("Not found.")
+    return Json(await _shown(session, id, person))
+
+
+@router.patch(
+    "/tokens/{id}",
+    summary="Accept the terms as they are now, or correct the address",
+    response_class=Response,
+    responses={200: _ANSWER},
+    openapi_extra=_takes(),
+)
+async def change(request: Request, session: Session, id: str) -> Response:
+    body = await body_of(request)
+    person = await people.accept(session, id, truth_of(body, "is_activated"), text_of(body, "email"))
+    return Json(await _shown(session, id, person))
+
+
+@router.put("/tokens/{id}", include_in_schema=False)
+async def replace(request: Request, session: Session, id: str) -> Response:
+    body = await body_of(request)
+    email = required_text(body, "email")
+    person = await people.accept(session, id, truth_of(body, "is_activated") or False, email)
+    return Json(await _shown(session, id, person))
+
+
+@router.delete("/tokens/{id}", status_code=204, summary="End a key, for good", response_class=Response)
+async def end(request: Request, session: Session, id: str) -> Response:
+    """The key itself names it; operators may name it by its number."""
+    if may_act(request) and id.isdecimal():
+        await people.revoke(session, id)
+    else:
+        await people.leave(session, id)
+    return Response(status_code=204)
+
+
+async def _shown(session: Session, secret: str, person: Person) -> dict[str, Any]:
+    now = await terms.current(session)
+    return {
+        "id": secret,
+        "email": person.email,
+        "is_activated": person.activated,
+        "terms_and_conditions": now.body if now else "",
+        "terms_version": now.version if now else None,
+        "accepted_version": person.terms,
+    }
