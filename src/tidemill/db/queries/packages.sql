@@ -49,7 +49,7 @@ left join lateral (
 where i.kind = 'item' and i.name = any(%(names)s)
 order by i.name collate "C";
 
--- item_files: the files of these items, each with the names of all that it belongs to.
+-- item_files: the files of these items, each with the names of all that it belongs to; nothing of a locked project.
 select s.name as source, f.key, f.size, f.etag, f.attributes, p.name as project, coalesce(f.changed_at, f.modified_at) as changed_at,
        o.items
 from (select distinct x.file_id from item_file x where x.item_id = any(%(items)s)) mine
@@ -60,14 +60,15 @@ cross join lateral (
     select array_agg(i.name order by i.name collate "C") as items
     from item_file x join item i on i.id = x.item_id where x.file_id = f.id
 ) o
+where p.locked is not true
 order by s.name collate "C", f.key collate "C";
 
--- project_files: the files that belong to a project (or, without a name, to any or none) and to no item; no locks.
+-- project_files: the files that belong to a project (or, without a name, to any or none) and to no item; nothing of a locked one.
 select s.name as source, f.key, f.size, f.etag, f.attributes, p.name as project, coalesce(f.changed_at, f.modified_at) as changed_at,
        '{}'::text[] as items
 from file f
 join source s on s.id = f.source_id
 left join project p on p.id = f.project_id
 where (%(project)s::text is null or p.name = %(project)s) and not exists (select from item_file x where x.file_id = f.id)
-  and (f.attributes ->> 'lock') is null
+  and (f.attributes ->> 'lock') is null and p.locked is not true
 order by s.name collate "C", f.key collate "C";
