@@ -14,6 +14,7 @@ from sqlalchemy import select
 from tests.site import Mill
 from tidemill.db.database import Database
 from tidemill.db.models import File, Item, ItemFile, Source
+from tidemill.executors.contract import Executor
 from tidemill.executors.python import PythonExecutor
 from tidemill.executors.workbench import Workbench
 from tidemill.pipelines import batches, pipelines
@@ -74,10 +75,12 @@ class StepSite(Mill):
             return await runs.start(session, self.documents, runs.Start(batch, name, **start))
 
     @asynccontextmanager
-    async def at_work(self, steps: Declared, **pace: Any) -> AsyncIterator[Worker]:
+    async def at_work(
+        self, steps: Declared, *, executors: Mapping[str, Executor] | None = None, **pace: Any
+    ) -> AsyncIterator[Worker]:
         worker = Worker(
             DatabaseLink(self.database),
-            {"python": PythonExecutor(steps, self.bench)},
+            {"python": PythonExecutor(steps, self.bench), **(executors or {})},
             self.documents,
             pace=Pace(**{"slots": 8, "lease": 30.0, "poll": 0.1} | pace),
             functions=tuple(f"python:{name}" for name in steps),

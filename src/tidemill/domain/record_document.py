@@ -45,6 +45,19 @@ def renewed(document: bytes, row: Mapping[str, Any], files: Sequence[Mapping[str
     return _written(told | now)
 
 
+def reaches(document: Any) -> dict[str, Mapping[str, Any]]:
+    """How its files' stores are reached, by the files' URLs: only where an endpoint, a key or the like is needed."""
+    if not is_one(document):
+        return {}
+    made = [entry.get("files") for entry in document["process"] if isinstance(entry, Mapping)]
+    listed = [file for files in [document["files"], *made] if isinstance(files, list) for file in files]
+    return {
+        file["url"]: file["reach"]
+        for file in listed
+        if isinstance(file, Mapping) and isinstance(file.get("reach"), Mapping) and isinstance(file.get("url"), str)
+    }
+
+
 def with_step(document: Mapping[str, Any], entry: Mapping[str, Any]) -> bytes:
     """The document that a step puts out: `entry` is what it adds to the process."""
     return _written({**document, "process": [*document["process"], dict(entry)]})

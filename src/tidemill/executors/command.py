@@ -180,6 +180,7 @@ class CommandExecutor:
         """Local paths for `{file}`, `{file:PATTERN}` and `{files}`, of which each file is fetched once."""
         paths: dict[str, str] = {}
         found: dict[Placeholder, Sequence[str]] = {}
+        reaches = record_document.reaches(document)
         for wanted in options.wanted():
             if wanted.name not in ("file", "files") or wanted in found:
                 continue
@@ -188,7 +189,7 @@ class CommandExecutor:
                 if file.url not in paths:
                     folder = place / "files" / str(len(paths))
                     folder.mkdir(parents=True)
-                    path = await self._bench.files.fetch(file.url, folder)
+                    path = await self._bench.files.fetch(file.url, folder, reaches.get(file.url))
                     if file.sha256 and path.is_relative_to(folder):
                         await asyncio.to_thread(_verified, path, file)
                     paths[file.url] = str(path.absolute())

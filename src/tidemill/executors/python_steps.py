@@ -38,8 +38,9 @@ class DeclaredSteps:
         """One attempt. What the step raises is its outcome; CancelledError comes through."""
         log = LogBook(report)
         async with self._bench.spot(work.key) as folder:
-            porter = Porter(self._bench.files, folder)
-            item = Item(work.item, orjson.loads(work.document), porter)
+            document = orjson.loads(work.document)
+            porter = Porter(self._bench.files, folder, record_document.reaches(document))
+            item = Item(work.item, document, porter)
             attempt = _Attempt(step, work, item, folder, log, porter)
             inputs: dict[str, Found] = {}
             try:
@@ -145,9 +146,10 @@ class _TooLate(Exception):
 class Porter:
     """Fetches an item's files for a step (see `sdk.item.Fetcher`), each once."""
 
-    def __init__(self, files: Files, folder: Path) -> None:
+    def __init__(self, files: Files, folder: Path, reaches: Mapping[str, Mapping[str, Any]]) -> None:
         self._files = files
         self._folder = folder
+        self._reaches = reaches
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._coming: dict[str, asyncio.Task[Path]] = {}
@@ -168,7 +170,7 @@ class Porter:
         own = self._folder / "files" / hashlib.sha256(url.encode()).hexdigest()[:16]
         await asyncio.to_thread(own.mkdir, parents=True, exist_ok=True)
         try:
-            return await self._files.fetch(url, own)
+            return await self._files.fetch(url, own, self._reaches.get(url))
         except StorageError as error:
             raise OSError(error.message) from error
 

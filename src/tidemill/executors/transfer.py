@@ -88,15 +88,18 @@ class TransferExecutor:
         files = files_now(document)
         if options.mode == REMOVE:
             removed = [await self._remove(file, document, options, meter) for file in _originals(document, options)]
-            return _done(work, document, removed, [])
+            return _done(work, document, removed, [], {})
         todo = errands(document, files, options)
         meter.expect(2 * sum(errand.size or 0 for errand in todo))
-        made = [await self._copy(errand, options, meter) for errand in todo]
+        reaches = record_document.reaches(document)
+        made = [await self._copy(errand, options, reaches.get(errand.url, {}), meter) for errand in todo]
         kept = [KeptFile(one["name"], one["size"], one["sha256"], one["to"]) for one in made]
-        return _done(work, document, made, kept)
+        return _done(work, document, made, kept, options.reach())
 
-    async def _copy(self, errand: Errand, options: TransferOptions, meter: Meter) -> dict[str, Any]:
-        source, source_key = self._places.holding(errand.url, options.ends())
+    async def _copy(
+        self, errand: Errand, options: TransferOptions, reach: Mapping[str, Any], meter: Meter
+    ) -> dict[str, Any]:
+        source, source_key = self._places.holding(errand.url, {**options.ends(), **reach})
         target = self._places.open(options.target, options.ends())
         job = Job(source, source_key, target, errand.key, options.overwrite, errand.expected)
         meter.begin(errand.name)
@@ -146,9 +149,14 @@ def _originals(document: Mapping[str, Any], options: TransferOptions) -> list[It
     return selected(files_now({**document, "process": []}), options, document)
 
 
-def _done(work: Work, document: Mapping[str, Any], made: list[dict[str, Any]], kept: list[KeptFile]) -> Done:
+def _done(
+    work: Work, document: Mapping[str, Any], made: list[dict[str, Any]], kept: list[KeptFile], reach: Mapping[str, Any]
+) -> Done:
     entry = {"name": work.step, "app": work.app.name, "version": work.app.version, "output": {"files": made}}
-    listed = [{"name": f.name, "size": f.size, "sha256": f.sha256, "url": f.url} for f in kept]
+    listed = [
+        {"name": f.name, "size": f.size, "sha256": f.sha256, "url": f.url} | ({"reach": reach} if reach else {})
+        for f in kept
+    ]
     return Done(record_document.with_step(document, entry | {"files": listed}), files=tuple(kept))
 
 

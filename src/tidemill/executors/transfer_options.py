@@ -60,6 +60,10 @@ class TransferOptions:
         names = ("endpoint", "region", "allow_http", "key_file", "known_hosts", "host_key")
         return {name: getattr(self, name) for name in names}
 
+    def reach(self) -> dict[str, Any]:
+        """What later steps must know to read what lies at the target; nothing where its URL is enough."""
+        return {name: value for name, value in self.ends().items() if value}
+
 
 def transfer_faults(options: Mapping[str, Any]) -> Iterator[Fault]:
     """What is wrong with a transfer whatever the item."""

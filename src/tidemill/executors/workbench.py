@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tidemill.executors.contract import KeptFile
 
@@ -21,8 +21,9 @@ class Files(Protocol):
         """Make a local file safe under `name` before anything speaks of it."""
         ...
 
-    async def fetch(self, url: str, folder: Path) -> Path:
-        """A local path at which the file at `url` can be read; a copy goes into `folder`."""
+    async def fetch(self, url: str, folder: Path, reach: Mapping[str, Any] | None = None) -> Path:
+        """A local path at which the file at `url` can be read; a copy goes into `folder`. `reach`: how its store is
+        reached (see `domain.record_document.reaches`)."""
         ...
 
 

@@ -62,9 +62,10 @@ def _mmif_maker(steps: Sequence[StepRow]) -> Callable[[Row], bytes] | None:
 
 
 def record_files(files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The files of an item as a record document lists them."""
+    """The files of an item as a record document lists them, with how their stores are reached where that is special."""
     return [
         {"url": location(f["source"], f["key"]), "key": f["key"], "size": f["size"], "attributes": f["attributes"]}
+        | ({"reach": f["options"]} if f.get("options") else {})
         for f in files
     ]
 

@@ -174,19 +174,21 @@ class Desk:
 
         Raises NotFound, StorageError.
         """
-        if not await self._is_own_file(caller, url):
+        reach = await self._reach(caller, url)
+        if reach is None:
             raise NotFound("No item that this worker has in hand has such a file.")
-        return await read_from(url, start)
+        return await read_from(url, start, reach)
 
-    async def _is_own_file(self, caller: Caller, url: str) -> bool:
+    async def _reach(self, caller: Caller, url: str) -> dict[str, Any] | None:
+        """How the store of a file of an item in hand is reached; None if the worker may not have it."""
         async with self._as(caller) as exchange:
             put_out = orjson.dumps([{"url": url}]).decode()
             for row in await exchange.ask("remote.step_files", files=put_out):
                 # Its place must be one of our own store: whoever handed it in may have been another kind of worker.
                 if any(f["url"] == url for f in row["files"]) and url.startswith(self.uploads.files_url + "/"):
-                    return "/../" not in unquote(url)
+                    return {} if "/../" not in unquote(url) else None
             found = await exchange.ask("remote.source_files", path=unquote(urlsplit(url).path))
-        return any(location(row["source"], row["key"]) == url for row in found)
+        return next((row["options"] for row in found if location(row["source"], row["key"]) == url), None)
 
     async def check_owner(self, caller: Caller) -> None:
         """Raises AccessRefused unless the worker is one of the token's."""

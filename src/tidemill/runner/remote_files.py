@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx2
@@ -64,14 +65,14 @@ class RemoteFiles:
         sha256, size = await outbox.keep(lambda: outbox.spool.keep_file(path))
         return KeptFile(name, size, sha256, file_url(self._link.terms.files_url, sha256, name))
 
-    async def fetch(self, url: str, folder: Path) -> Path:
+    async def fetch(self, url: str, folder: Path, reach: Mapping[str, Any] | None = None) -> Path:
         """A local copy of a file of an item in hand, by way of the site; of what that knows not, from where it lies.
 
         A cut is waited for, and what has come stays. Raises StorageError.
         """
         parts = urlsplit(url)
         if parts.scheme == "":
-            return await self._direct.fetch(url, folder)
+            return await self._direct.fetch(url, folder, reach)
         target = folder / Path(unquote(parts.path)).name
         part = target.with_name(f"{target.name}.part")
         failures = 0
@@ -88,7 +89,7 @@ class RemoteFiles:
                 await asyncio.sleep(self._link.pause(failures))
             except NotFound:  # no file of the item: a side input of this machine, or in a store that we may reach
                 part.unlink(missing_ok=True)
-                return await self._direct.fetch(url, folder)
+                return await self._direct.fetch(url, folder, reach)
             except DatabaseRefused as error:
                 raise StorageError(error.message) from error
 

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import obstore
@@ -17,6 +18,7 @@ from obstore.store import ObjectStore, from_url
 from tidemill.errors import Conflict, StorageError
 from tidemill.executors.contract import KeptFile
 from tidemill.executors.workbench import checksum
+from tidemill.storage.stores import SCHEMES, open_store
 
 __all__ = ["FileStore", "checksum"]
 
@@ -53,10 +55,10 @@ class FileStore:
         if stored != size:
             raise StorageError(f"The file {path.name} has {size} bytes, but {stored} were stored.")
 
-    async def fetch(self, url: str, folder: Path) -> Path:
+    async def fetch(self, url: str, folder: Path, reach: Mapping[str, Any] | None = None) -> Path:
         """A local path at which the file at `url` can be read: itself where it is local, else a copy in `folder`.
 
-        Raises StorageError if it is not there.
+        `reach`: `endpoint` and `region` of a store, keys of an SFTP server. Raises StorageError if it is not there.
         """
         path = _local(url)
         if path is not None:
@@ -66,12 +68,12 @@ class FileStore:
         if url.startswith("sftp://"):
             from tidemill.executors.places.fetching import fetched
 
-            return await fetched(url, folder)
+            return await fetched(url, folder, reach or {})
         base, _, name = url.rpartition("/")
         target = folder / Path(unquote(name)).name
         part = target.with_name(target.name + ".part")
         try:
-            found = await obstore.get_async(_store_at(base), unquote(name))
+            found = await obstore.get_async(_store_at(base, reach), unquote(name))
             with part.open("wb") as file:
                 async for chunk in found.stream(min_chunk_size=_CHUNK):
                     await asyncio.to_thread(file.write, chunk)
@@ -138,7 +140,9 @@ class FileStore:
         return self._store
 
 
-def _store_at(url: str) -> ObjectStore:
+def _store_at(url: str, reach: Mapping[str, Any] | None) -> ObjectStore:
+    if urlsplit(url).scheme in SCHEMES:
+        return open_store(url, reach)
     return from_url(url, client_options={"allow_http": True}) if url.startswith("http://") else from_url(url)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -12,12 +13,18 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from tidemill.errors import InvalidInput, StorageError
+from tidemill.storage.stores import SCHEMES, open_store
 
 _CHUNK = 1024 * 1024
 
 
-async def read_from(url: str, start: int = 0) -> tuple[int, AsyncIterator[bytes]]:
-    """The size of the file at `url`, and its bytes from `start` on. Raises StorageError; InvalidInput past its end."""
+async def read_from(
+    url: str, start: int = 0, reach: Mapping[str, Any] | None = None
+) -> tuple[int, AsyncIterator[bytes]]:
+    """The size of the file at `url`, and its bytes from `start` on; `reach`: see `open_store`.
+
+    Raises StorageError; InvalidInput past its end.
+    """
     parts = urlsplit(url)
     if parts.scheme in ("", "file"):
         path = Path(unquote(parts.path))
@@ -26,7 +33,7 @@ async def read_from(url: str, start: int = 0) -> tuple[int, AsyncIterator[bytes]
         return size, _local(path, start)
     base, _, name = url.rpartition("/")
     try:
-        store = from_url(base)
+        store = open_store(base, reach) if parts.scheme in SCHEMES else from_url(base)
         size = int((await obstore.head_async(store, unquote(name)))["size"])
         _check(start, size)
         return size, await _remote(store, unquote(name), start, size)

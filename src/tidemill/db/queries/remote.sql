@@ -64,7 +64,7 @@ where d.sha256 = %(sha256)s
   and exists (select from task t where t.worker_id = %(worker)s and t.state in ('running', 'submitted') and t.document = d.sha256);
 
 -- source_files: the files in sources, of the items that this worker has in hand, whose key ends :path.
-select distinct s.url as source, f.key
+select distinct s.url as source, s.options, f.key
 from task t
 join item_file x on x.item_id = t.item_id
 join file f on f.id = x.file_id

@@ -3,7 +3,7 @@
 -- entrants: the items of a batch from position :after on, with their files, for the source documents of a run.
 select b.position, i.id, i.name, i.status, i.metadata, i.revision,
        coalesce((
-           select json_agg(json_build_object('source', s.url, 'key', f.key, 'size', f.size, 'etag', f.etag,
+           select json_agg(json_build_object('source', s.url, 'options', s.options, 'key', f.key, 'size', f.size, 'etag', f.etag,
                                              'attributes', f.attributes) order by s.name, f.key)
            from item_file x join file f on f.id = x.file_id join source s on s.id = f.source_id
            where x.item_id = i.id

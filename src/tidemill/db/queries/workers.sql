@@ -30,7 +30,7 @@ select pipeline_version_id, position, name, parameters, tries, backoff from step
 -- records: the records of some items as they are now, with their files and what other systems did to them.
 select i.id, i.name, i.status, i.metadata, i.revision,
        coalesce((
-           select json_agg(json_build_object('source', s.url, 'key', f.key, 'size', f.size, 'etag', f.etag,
+           select json_agg(json_build_object('source', s.url, 'options', s.options, 'key', f.key, 'size', f.size, 'etag', f.etag,
                                              'attributes', f.attributes) order by s.name, f.key)
            from item_file x join file f on f.id = x.file_id join source s on s.id = f.source_id
            where x.item_id = i.id

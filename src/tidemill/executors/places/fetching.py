@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tidemill.errors import InvalidInput, StorageError
 from tidemill.executors.places.contract import Trouble, Unusable
 from tidemill.executors.places.opening import Places
 
 
-async def fetched(url: str, folder: Path) -> Path:
-    """Copy the file at `url` into `folder`, logged in as the machine's own settings say. Raises StorageError."""
+async def fetched(url: str, folder: Path, reach: Mapping[str, Any]) -> Path:
+    """Copy the file at `url` into `folder`, logged in as `reach` or the machine's settings say. Raises StorageError."""
     places = Places()
     try:
-        place, key = places.holding(url, {})
+        place, key = places.holding(url, reach)
         seen = await place.look(key)
         if seen is None:
             raise StorageError(f"{url} is not there.")

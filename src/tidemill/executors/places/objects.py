@@ -38,7 +38,11 @@ class ObjectPlace:
         given = {key: config[key] for key in ("endpoint", "region") if config.get(key)}
         if "endpoint" in given:
             given["virtual_hosted_style_request"] = False
-        client: Any = {"allow_http": bool(config.get("allow_http")), "connect_timeout": "15s", "timeout": "10m"}
+        client: Any = {
+            "allow_http": bool(config.get("allow_http")) or str(config.get("endpoint")).startswith("http://"),
+            "connect_timeout": "15s",
+            "timeout": "10m",
+        }
         retries: Any = {"max_retries": 3}
         try:
             self._store: ObjectStore = from_url(self.url, client_options=client, retry_config=retries, **given)
