@@ -10,7 +10,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 MOST = 16
 """Ranges in one request; one that asks for more gets the whole file (RFC 9110, 14.2)."""
 
-_SPEC = re.compile(r"(\d{0,18})-(\d{0,18})")
+_SPEC = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 

@@ -1,4 +1,4 @@
-"""Who asks the portal's API: a person with a key of theirs (`API-KEY`), an operator with the site's, or nobody known."""
+"""Who asks the portal's API: a person with a key (`API-KEY`), an operator with the site's, or nobody known."""
 
 from __future__ import annotations
 

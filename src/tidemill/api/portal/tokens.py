@@ -53,8 +53,8 @@ def _takes(*required: str) -> dict[str, Any]:
     openapi_extra=_takes("email"),
 )
 async def join(request: Request, session: Session, site: Site) -> Response:
-    """No mail is sent: keep the answer. The key is good for downloads once the terms are accepted (`is_activated`), here
-    or later; one that is not activated is gone after a week."""
+    """No mail is sent: keep the answer. The key is good for downloads once the terms are accepted (`is_activated`),
+    here or later; one that is not activated is gone after a week."""
     body = await body_of(request)
     caller = b""
     if request.client is not None:
@@ -65,46 +65,46 @@ async def join(request: Request, session: Session, site: Site) -> Response:
 
 
 @router.get(
-    "/tokens/{id}",
+    "/tokens/{key}",
     summary="A key, and the terms as they are now",
     response_class=Response,
     responses={200: _ANSWER},
 )
-async def get(session: Session, id: str) -> Response:
-    person = await people.holder(session, id)
+async def get(session: Session, key: str) -> Response:
+    person = await people.holder(session, key)
     if person is None:
         raise NotFound("Not found.")
-    return Json(await _shown(session, id, person))
+    return Json(await _shown(session, key, person))
 
 
 @router.patch(
-    "/tokens/{id}",
+    "/tokens/{key}",
     summary="Accept the terms as they are now, or correct the address",
     response_class=Response,
     responses={200: _ANSWER},
     openapi_extra=_takes(),
 )
-async def change(request: Request, session: Session, id: str) -> Response:
+async def change(request: Request, session: Session, key: str) -> Response:
     body = await body_of(request)
-    person = await people.accept(session, id, truth_of(body, "is_activated"), text_of(body, "email"))
-    return Json(await _shown(session, id, person))
+    person = await people.accept(session, key, truth_of(body, "is_activated"), text_of(body, "email"))
+    return Json(await _shown(session, key, person))
 
 
-@router.put("/tokens/{id}", include_in_schema=False)
-async def replace(request: Request, session: Session, id: str) -> Response:
+@router.put("/tokens/{key}", include_in_schema=False)
+async def replace(request: Request, session: Session, key: str) -> Response:
     body = await body_of(request)
     email = required_text(body, "email")
-    person = await people.accept(session, id, truth_of(body, "is_activated") or False, email)
-    return Json(await _shown(session, id, person))
+    person = await people.accept(session, key, truth_of(body, "is_activated") or False, email)
+    return Json(await _shown(session, key, person))
 
 
-@router.delete("/tokens/{id}", status_code=204, summary="End a key, for good", response_class=Response)
-async def end(request: Request, session: Session, id: str) -> Response:
+@router.delete("/tokens/{key}", status_code=204, summary="End a key, for good", response_class=Response)
+async def end(request: Request, session: Session, key: str) -> Response:
     """The key itself names it; operators may name it by its number."""
-    if may_act(request) and id.isdecimal():
-        await people.revoke(session, id)
+    if may_act(request) and key.isdecimal():
+        await people.revoke(session, key)
     else:
-        await people.leave(session, id)
+        await people.leave(session, key)
     return Response(status_code=204)
 
 
