@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from tidemill.domain.stored_json import read_json
 from tidemill.errors import InvalidInput
 
 Fields = Mapping[str, Mapping[str, Any]]
-"""`{name: {"type", "title"}}`, as the site has them; a type is `text`, `integer`, `number`, `boolean` or `date`."""
+"""`{name: {"type", "title", …}}`, as the site has them; the types are the keys of `_WANTED`."""
 
 _WANTED = {
     "text": "text",
@@ -17,8 +19,13 @@ _WANTED = {
     "number": "a number",
     "boolean": "true or false",
     "date": "a date (2026-11-21)",
+    "list": "a list",
 }
-_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+_TRUE, _FALSE = frozenset({"true", "yes", "1", "t", "y"}), frozenset({"false", "no", "0", "f", "n"})
+_WHOLE = re.compile(r"([+-]?[0-9]{1,4000})(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+SEPARATOR = ";"
+"""Between the values of a list that somebody types."""
 
 
 def check_fields(metadata: Mapping[str, Any], fields: Fields) -> None:
@@ -36,25 +43,39 @@ def fits(value: Any, type_: str) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if type_ == "boolean":
         return isinstance(value, bool)
+    if type_ == "list":
+        return isinstance(value, list)
     return isinstance(value, str) and (type_ != "date" or _is_date(value))
 
 
 def from_text(key: str, text: str, fields: Fields) -> Any:
     """What a person typed for a key: of its declared type, or text. Raises InvalidInput."""
     type_ = fields[key]["type"] if key in fields else "text"
-    word = text.strip()
     try:
-        if type_ == "integer":
-            return int(word)
-        if type_ == "number":
-            return _number(word)
-    except ValueError:
-        raise InvalidInput(f"{key} is {shown(text)}; it must be {_WANTED[type_]}.") from None
+        return read_as(type_, text)
+    except ValueError as error:
+        raise InvalidInput(f"{key} is {error}.") from None
+
+
+def read_as(type_: str, text: str, separator: str = SEPARATOR) -> Any:
+    """The value of a type that a text stands for; a list is written with a separator between its values, or as JSON.
+
+    Raises ValueError, whose message ends a sentence: `'x'; it must be a number`.
+    """
+    word = text.strip()
+    if type_ == "text":
+        return text
+    if type_ == "list":
+        return _list(word, separator)
     if type_ == "boolean" and word.lower() in _TRUE | _FALSE:
         return word.lower() in _TRUE
-    value = word if type_ == "date" else text
-    check_fields({key: value}, fields)
-    return value
+    if type_ == "integer" and (whole := _WHOLE.fullmatch(word)):
+        return int(whole[1])
+    if type_ == "number" and _NUMBER.fullmatch(word) and (number := _number(word)) is not None:
+        return number
+    if type_ == "date" and _is_date(word):
+        return word
+    raise ValueError(f"{shown(text)}; it must be {_WANTED[type_]}")
 
 
 def shown(value: Any) -> str:
@@ -63,14 +84,24 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:60] + "…"
 
 
-def _number(word: str) -> int | float:
+def _number(word: str) -> int | float | None:
+    """A number; None for one that no computer's number is."""
     try:
         return int(word)
     except ValueError:
         number = float(word)
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError
-    return number
+    return None if number in (float("inf"), float("-inf")) else number
+
+
+def _list(word: str, separator: str) -> list[Any]:
+    if word.startswith("["):
+        try:
+            found = read_json(word)
+        except InvalidInput:
+            found = None
+        if isinstance(found, list):
+            return found
+    return [one for part in word.split(separator) if (one := part.strip())]
 
 
 def _is_date(text: str) -> bool:

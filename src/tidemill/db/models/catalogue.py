@@ -124,7 +124,7 @@ class ProjectItem(Base):
 
 
 class Described(Base):
-    """Which metadata keys of an item came out of a project's tables when they were last loaded; no others are theirs."""
+    """Which metadata keys of an item came out of a project's tables when they were last loaded: those are theirs."""
 
     __tablename__ = "described"
     __table_args__ = (Index("described_place_idx", "item_id", text("coalesce(project_id, 0)"), unique=True),)
