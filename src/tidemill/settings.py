@@ -25,6 +25,13 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the web pages and the API listen on.")
     port: int = Field(default=8400, ge=0, le=65535, description="Port of the pages and the API; 0: any free one.")
+    hosts: list[str] = Field(
+        default=[], description="Names that the site is reached by besides its address (JSON list), as behind a proxy."
+    )
+    behind_proxy: bool = Field(
+        default=False,
+        description="Whether a proxy stands before the site that sets X-Forwarded-Proto and X-Forwarded-Host itself.",
+    )
     app_addresses: list[str] = Field(
         default=LOCAL_NETWORKS, description="Hosts and networks that apps may be reached at (JSON list)."
     )

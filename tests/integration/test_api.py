@@ -224,7 +224,7 @@ async def test_a_lost_database_is_503_and_then_comes_back(tmp_path: Path, databa
 async def test_the_key_is_needed_everywhere_but_for_health(database: Database, web: Web) -> None:
     made: MadeRun = await make_run(database)
     async with httpx2.AsyncClient(base_url=web.url) as nobody:
-        for path in ("/", "/api/runs", f"/api/runs/{made.run}/grid", "/api/openapi.json", "/static/site.css", "/none"):
+        for path in ("/", "/api/runs", f"/api/runs/{made.run}/grid", "/api/openapi.json", "/none"):
             assert (await nobody.get(path)).status_code == 401, path
             assert (await nobody.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
             assert (await nobody.get(path, params={"key": "wrong"})).status_code == 401

@@ -21,6 +21,7 @@ from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
 from tidemill.web import downloads, pages
 from tidemill.web.guard import Guard
+from tidemill.web.origins import Hosts
 from tidemill.web.pages import portal_door
 from tidemill.web.rendering import problem
 from tidemill.web.static_files import PageFiles
@@ -74,7 +75,14 @@ def make_app(
     app.add_exception_handler(TidemillError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
-    return Guard(app, key=site.settings.web_key(), host=site.settings.host, keyring=Keyring(site.database))
+    settings = site.settings
+    return Guard(
+        app,
+        key=settings.web_key(),
+        hosts=Hosts(settings.host, settings.hosts),
+        keyring=Keyring(site.database),
+        behind_proxy=settings.behind_proxy,
+    )
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -4,18 +4,19 @@ Plain ASGI, around everything: pages, API, static files and the WebSocket. Key o
 or once as `?key=` on a page's address, which is then kept in a cookie. What the holder of a token may do is in
 `permits.py`; who it is goes along in the scope, as `HOLDER`. The Host header must name this machine, so that no foreign
 name can be pointed at it (DNS rebinding); what changes something, and the WebSocket, must come from our origin.
+
+What is for people outside (`permits.OPEN`) goes on without a key: who answers there decides what to show to whom, by
+whether `HOLDER` is in the scope. The portal's API takes keys in headers; a cookie lets it read, and no more.
 """
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import json
-import socket
 from dataclasses import dataclass
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -24,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidemill.accounts.keyring import HOLDER, Holder, Keyring
 from tidemill.accounts.tokens import PREFIX
 from tidemill.errors import DatabaseUnavailable
-from tidemill.web.permits import refusal
+from tidemill.web.origins import Hosts, as_forwarded, host_name, own_origin
+from tidemill.web.permits import PORTAL_API, below, is_open, refusal
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FREE = frozenset({"/api/health"})
@@ -43,22 +45,23 @@ class _Caller:
 
 
 class Guard:
-    """Wraps an ASGI app. `key`: the site's key; `host`: the address that the server listens on."""
+    """Wraps an ASGI app. `key`: the site's key; `hosts`: the names that it answers to; `behind_proxy`: a proxy stands
+    before it, whose word on name and scheme counts."""
 
-    def __init__(self, app: ASGIApp, *, key: str, host: str, keyring: Keyring) -> None:
+    def __init__(self, app: ASGIApp, *, key: str, hosts: Hosts, keyring: Keyring, behind_proxy: bool = False) -> None:
         self._app = app
         self._keyring = keyring
         self._key = key.encode()
         self._cookie = hmac.new(self._key, b"tidemill cookie", sha256).hexdigest()
-        self._hosts = {"localhost", "127.0.0.1", "::1", host.strip("[]").lower()}
-        self._any_address = _is_wildcard(host)
-        if self._any_address:
-            self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._hosts = hosts
+        self._behind_proxy = behind_proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if self._behind_proxy:
+            scope = as_forwarded(scope)
         try:
             refused = await self._refusal(scope, Headers(scope=scope))
         except DatabaseUnavailable as error:  # who shows a token cannot be known now
@@ -75,18 +78,21 @@ class Guard:
         """The answer to a request that must not go on; None for one that may."""
         word = _bearer(headers)
         # No page of a foreign name can know a token, so a proxy with a name of its own may stand before the site.
-        if not word.startswith(PREFIX) and not self._knows_host(headers.get("host", "")):
-            hint = "Use the address that the site printed, or set TIDEMILL_HOST."
+        if not word.startswith(PREFIX) and not self._hosts.know(headers.get("host", "")):
+            hint = "Use the address that the site printed, or put the name into TIDEMILL_HOSTS."
             return _refuse(scope, 421, "WrongHost", "This site does not answer to that host name.", hint)
         if scope["path"] in FREE and scope["type"] == "http":
             return None
         caller = await self._caller(headers, word)
+        acts = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+        if caller is not None and not caller.header and acts and below(scope["path"], PORTAL_API):
+            caller = None
         if caller is None:
             if word.startswith(PREFIX):
                 return _refuse_token(scope)
-            return await self._take_key(scope, headers) or _refuse_keyless(scope)
-        acts = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if acts and not _own_origin(headers, required=not caller.header):
+            taken = await self._take_key(scope, headers)
+            return taken or (None if is_open(scope) else _refuse_keyless(scope))
+        if acts and not below(scope["path"], PORTAL_API) and not own_origin(headers, required=not caller.header):
             return _refuse(scope, 403, "WrongOrigin", "This request comes from another site's page.", None)
         scope[HOLDER] = caller.holder
         if caller.holder is not None and (why := refusal(caller.holder.role, scope.get("method"), scope["path"])):
@@ -105,10 +111,6 @@ class Guard:
             return _Caller(None, header=False)
         holder = await self._keyring.holder(kept) if kept.startswith(PREFIX) else None
         return _Caller(holder, header=False) if holder is not None else None
-
-    def _knows_host(self, value: str) -> bool:
-        name = _host_name(value)
-        return name in self._hosts or (self._any_address and _is_address(name))
 
     def _is_key(self, word: str) -> bool:
         return hmac.compare_digest(word.encode("utf-8", "replace"), self._key)
@@ -160,6 +162,8 @@ def _refuse(
     scope: Scope, status: int, kind: str, message: str, hint: str | None, headers: dict[str, str] | None = None
 ) -> Response:
     headers = {"www-authenticate": "Bearer"} if status == 401 else headers or {}
+    if below(scope["path"], PORTAL_API):
+        return Response(json.dumps({"detail": message}), status, headers, media_type="application/json")
     if scope["path"].startswith("/api"):
         body = json.dumps({"error": {"kind": kind, "message": message, "hint": hint}})
         return Response(body, status, headers, media_type="application/json")
@@ -181,49 +185,17 @@ def _cookie(headers: Headers) -> str:
     return found.value if found is not None else ""
 
 
-def _own_origin(headers: Headers, *, required: bool) -> bool:
-    """Whether the request comes from a page of ours. Programs send no Origin: then the key itself must come along."""
-    origin = headers.get("origin")
-    if origin is None:
-        return not required
-    parts = urlsplit(origin)
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == headers.get("host", "").lower()
-
-
-def _host_name(value: str) -> str:
-    """The name in a Host header, without port and brackets, in lower case; empty for what is none."""
-    try:
-        parts = urlsplit(f"//{value}")
-        _ = parts.port
-    except ValueError:
-        return ""
-    if parts.path or parts.username is not None or parts.query or parts.fragment:
-        return ""
-    return (parts.hostname or "").lower()
-
-
 def _cookie_name(headers: Headers) -> str:
     """With the port in it: browsers share cookies between the ports of a host, and each may be another site."""
     _, _, port = headers.get("host", "").rpartition(":")
     return f"tidemill-{port if port.isdecimal() else 'key'}"
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_wildcard(host: str) -> bool:
-    return host in ("", "*") or (_is_address(host) and ipaddress.ip_address(host).is_unspecified)
-
-
 def _with_headers(send: Send, scope: Scope) -> Send:
     """Adds to every answer what keeps browsers from doing more with it than they should."""
     host = Headers(scope=scope).get("host", "")
-    sockets = f" ws://{host} wss://{host}" if _host_name(host) else ""
+    sockets = f" ws://{host} wss://{host}" if host_name(host) else ""
+    shared = below(scope["path"], PORTAL_API)
     policy = (
         f"default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
         "form-action 'self'; frame-ancestors 'none'"
@@ -238,7 +210,8 @@ def _with_headers(send: Send, scope: Scope) -> Send:
             # With "no-referrer" browsers would send our own forms with `Origin: null`.
             headers["referrer-policy"] = "same-origin"
             headers["cross-origin-opener-policy"] = "same-origin"
-            headers["cross-origin-resource-policy"] = "same-origin"
+            # Pages elsewhere may read the portal's API, as far as it lets them (CORS).
+            headers["cross-origin-resource-policy"] = "cross-origin" if shared else "same-origin"
             headers.setdefault("cache-control", "no-store")
         await send(message)
 
