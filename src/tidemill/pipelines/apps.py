@@ -21,7 +21,7 @@ from tidemill.pipelines.engine_keys import KEYS, option_faults, options_metadata
 from tidemill.pipelines.names import check_name
 from tidemill.pipelines.nearest import nearest
 
-KINDS = ("http", "python", "command", "transfer")
+KINDS = ("http", "python", "command", "transfer", "package")
 PROTOCOLS = ("clams", "json")
 DEADLINE = 3600.0
 MAX_ANSWER = 256 * 1024 * 1024

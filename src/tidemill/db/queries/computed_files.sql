@@ -1,0 +1,113 @@
+-- Statements about computed files: packages that lie in their stores and can be downloaded.
+
+-- due: packages whose newest result is not what is current, in order, from :after on; of this :item if named. A result of an
+-- earlier run than the current one's does not come back, whatever becomes of the newer run.
+select i.id as item, i.name, t.id as task, a.fence, encode(a.input, 'hex') as plan, encode(a.output, 'hex') as output
+from item i
+cross join lateral (
+    select t.id, t.run_id, t.step from task t
+    where t.item_id = i.id and t.state = 'done' order by t.run_id desc limit 1
+) t
+cross join lateral (
+    select a.fence, a.input, a.output from attempt a
+    where a.task_id = t.id and a.step = t.step and a.outcome = 'done' and a.superseded_at is null order by a.fence desc limit 1
+) a
+left join computed_file c on c.item_id = i.id and c.replaced_at is null
+left join task b on b.id = c.task_id
+where i.kind = 'package' and i.name > %(after)s and (%(item)s::bigint is null or i.id = %(item)s)
+  and (c.task_id, c.fence) is distinct from (t.id, a.fence) and (b.run_id is null or b.run_id <= t.run_id)
+order by i.name limit %(n)s;
+
+-- hold: a package, kept from other registrars and removers until the transaction ends.
+select id from item where id = %(item)s and kind = 'package' for update;
+
+-- documents: where the bytes of some documents are.
+select encode(sha256, 'hex') as sha256, body, location from document
+where sha256 in (select decode(d, 'hex') from json_array_elements_text(%(documents)s::json) d);
+
+-- replace: a package's current file gives way.
+update computed_file set replaced_at = now() where item_id = %(item)s and replaced_at is null
+returning id, name, store, key;
+
+-- again: an earlier file of a package is current again, if its bytes are still there.
+update computed_file set replaced_at = null, updated_at = now()
+where task_id = %(task)s and fence = %(fence)s and removed_at is null
+returning id;
+
+-- publish: a package's file is there from now on.
+insert into computed_file (item_id, project_id, package, name, store, options, key, size, sha256, etag, fingerprint, attributes,
+                           files, task_id, fence, created_at, expires_at)
+select %(item)s, (select id from project where name = %(project)s), %(package)s, %(name)s, %(store)s, %(options)s::jsonb,
+       %(key)s, %(size)s, %(sha256)s, %(etag)s, %(fingerprint)s, %(attributes)s::jsonb, %(files)s, %(task)s, %(fence)s,
+       coalesce((select min(created_at) from computed_file where item_id = %(item)s), now()),
+       now() + make_interval(secs => %(expires)s::float8)
+returning id;
+
+-- holds: which items a computed file holds.
+insert into computed_file_item (computed_file_id, item_id)
+select %(file)s, i.id from json_array_elements_text(%(items)s::json) w join item i on i.name = w.value and i.kind = 'item'
+on conflict do nothing;
+
+-- tell: a package was published, or is no longer to be had: a change of its own in the feed.
+with noted as (
+    insert into change (kind, item_id, state) values ('package', %(item)s, %(state)s)
+)
+select pg_notify('tidemill_work', 'computed'), pg_notify('tidemill_change', '');
+
+-- doomed: files whose bytes are to go now: replaced or expired longer ago than :keep seconds, or (:stores) at once in these stores.
+select c.id, c.item_id as item, c.name, c.store, c.options, c.key, c.size
+from computed_file c
+where c.removed_at is null and c.id > %(after)s
+  and (c.replaced_at < now() - make_interval(secs => %(keep)s::float8)
+       or c.replaced_at is not null and starts_with(c.store, %(store)s::text)
+       or c.expires_at < now())
+order by c.id limit %(n)s;
+
+-- bystanders: what keeps the bytes of a doomed file: another row that names the same object and may be fetched yet, or a task of
+-- its package that may be about to write it.
+select (select count(*) from computed_file o
+        where o.store = c.store and o.key = c.key and o.id <> c.id and o.removed_at is null
+          and (o.replaced_at is null or o.replaced_at >= now() - make_interval(secs => %(keep)s::float8))
+          and (o.expires_at is null or o.expires_at > now())) as named,
+       (select count(*) from task t where t.item_id = c.item_id and t.state in ('waiting', 'running', 'submitted')) as open
+from computed_file c where c.id = %(file)s and c.removed_at is null;
+
+-- hold_tasks: a package's tasks, kept from being begun anew until the transaction ends.
+select id from task where item_id = %(item)s order by id for no key update;
+
+-- removed: the bytes of a file are gone.
+update computed_file set removed_at = now(), replaced_at = coalesce(replaced_at, now()) where id = %(file)s;
+
+-- listing: computed files and packages without one, by name and newest first, from one on; of one project if named.
+select c.id, i.name, i.id as item_id, coalesce(c.package, i.metadata ->> 'package') as package,
+       coalesce(p.name, i.metadata ->> 'project') as project, c.size, c.sha256, c.etag, c.fingerprint, c.store, c.key, c.files,
+       coalesce(c.attributes, i.metadata -> 'attributes') as attributes, c.created_at, c.updated_at, c.replaced_at, c.removed_at,
+       c.expires_at, c.downloads, c.task_id as task, c.fence, made.run_id as run,
+       newest.state as task_state, newest.run_id as task_run, newest.reason,
+       case when c.replaced_at is not null then 'replaced'
+            when newest.state in ('waiting', 'running', 'submitted') then 'being built'
+            when c.expires_at < now() then 'expired'
+            when newest.state = 'failed' then 'failed'
+            when c.id is null then case when newest.state = 'done' then 'being checked' else 'missing' end
+            when c.fingerprint is distinct from i.metadata ->> 'fingerprint' then 'outdated'
+            else 'current' end as state
+from item i
+left join computed_file c on c.item_id = i.id and (%(replaced)s or c.replaced_at is null)
+left join project p on p.id = c.project_id
+left join task made on made.id = c.task_id
+left join lateral (
+    select t.state, t.run_id, t.reason from task t where t.item_id = i.id order by t.run_id desc limit 1
+) newest on true
+where i.kind = 'package' and i.name >= %(from)s
+  and (%(projects)s::text[] is null or i.metadata ->> 'project' = any(%(projects)s))
+  and (%(item)s::text is null or i.name = %(item)s)
+order by i.name, c.replaced_at desc nulls first, c.id desc
+limit %(limit)s offset %(offset)s;
+
+-- get: one computed file by its id.
+select c.*, i.name as item, p.name as project from computed_file c
+left join item i on i.id = c.item_id left join project p on p.id = c.project_id where c.id = %(id)s;
+
+-- totals: how many packages there are, how many of them have a current file, and their bytes.
+select (select count(*) from item where kind = 'package') as packages, count(*) as current, coalesce(sum(size), 0)::bigint as size
+from computed_file where replaced_at is null and item_id is not null;

@@ -1,0 +1,280 @@
+"""Runs whose items are packages: which packages are due, and one run that makes them, like any other run.
+
+A package is an item of its own kind, named like its file. It enters the run with its plan as its document, so whoever
+works needs no database to pack it, and a task that is done again packs what it did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill import __version__
+from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.db.models import Batch
+from tidemill.domain.item_edits import check_name
+from tidemill.domain.kinds import OF_PACKAGES, PACKING, Kind
+from tidemill.domain.package_plan import PackagePlan, StorePlace
+from tidemill.domain.stored_json import written
+from tidemill.errors import Conflict, InvalidInput
+from tidemill.pipelines import apps, pipelines
+from tidemill.pipelines.apps import AppFacts, AppSettings
+from tidemill.pipelines.pipelines import StepWish
+from tidemill.publishing import planning
+from tidemill.publishing.planning import LeftOut
+from tidemill.runner import runs
+from tidemill.storage.documents import DocumentStore
+
+BUILDER = "package-builder"
+"""The built-in app that packs, in the workers themselves."""
+
+STEP = "pack"
+DEADLINE = 7 * 86400.0
+"""Seconds that one package may take."""
+
+CHUNK = 500
+"""Packages that are compared with what is there at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which packages are wanted. `folder`: where they lie that are not uploaded."""
+
+    folder: Path
+    projects: Sequence[str] | None = None
+    """None: of all projects."""
+    upload: bool = False
+    """Upload them, whatever the site says."""
+    regenerate: bool = False
+    """Those, too, that are there and unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A package that was left alone, because a run has it in hand."""
+
+    name: str
+    run: int
+
+
+@dataclass(slots=True)
+class Begun:
+    """What came of a wish. `run` is None where there was nothing to do."""
+
+    store: StorePlace
+    anywhere: bool = False
+    """Whether a package that was uploaded before serves as well."""
+    run: int | None = None
+    batch: str = ""
+    packages: list[str] = field(default_factory=list)
+    """The names of those that the run makes."""
+    size: int = 0
+    """Bytes of the files that go into them."""
+    unchanged: int = 0
+    busy: list[Busy] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    """Packages that were not even planned, and why."""
+
+    @property
+    def faults(self) -> list[LeftOut]:
+        """What somebody has to mend before all packages can be made."""
+        return [one for one in self.left_out if one.fault]
+
+
+async def begin(session: AsyncSession, documents: DocumentStore, wish: Wish) -> Begun:
+    """Start one run with all packages that are due: those that are not there, or whose plan is another than theirs.
+
+    One that a run has in hand is left alone. Raises InvalidInput (an upload to nowhere, a declaration that cannot be
+    read), UnknownIds (projects), Conflict (a package is named like an item).
+    """
+    site = await _publishing(session)
+    store = place(site, wish.folder, upload=wish.upload)
+    await fetch(session, "package_runs.alone")
+    begun = Begun(store, anywhere=not (wish.upload or site.get("upload")))
+    made: set[str] = set()
+    rows: list[Row] = []
+
+    async def planned() -> AsyncIterator[PackagePlan]:
+        async for part in planning.surveys(session, projects=wish.projects, store=store):
+            begun.left_out += part.left_out
+            for plan in part.plans:
+                if plan.name in made:
+                    why = f"the file name {plan.name!r} is that of another package, too"
+                    begun.left_out.append(LeftOut(plan.package, plan.project, why, True, 1))
+                    continue
+                made.add(plan.name)
+                yield plan
+
+    async for chunk in _chunks(planned()):
+        rows += await _due(session, documents, chunk, begun, regenerate=wish.regenerate)
+    if rows:
+        await _start(session, documents, begun, rows, projects=wish.projects)
+    return begun
+
+
+async def begin_plans(session: AsyncSession, documents: DocumentStore, plans: Iterable[PackagePlan]) -> Begun:
+    """Start one run with these packages (a dataset's, say), as far as they are due; all go into the same store."""
+    listed = list(plans)
+    await fetch(session, "package_runs.alone")
+    begun = Begun(_store_of(listed[0]) if listed else StorePlace(""))
+    rows = await _due(session, documents, listed, begun, regenerate=False)
+    if rows:
+        await _start(session, documents, begun, rows, projects=None)
+    return begun
+
+
+def place(publishing: Row, folder: Path, *, upload: bool = False) -> StorePlace:
+    """Where packages go: the site's store where that is wanted, else a folder. Raises InvalidInput."""
+    if not (upload or publishing.get("upload")):
+        return StorePlace(folder.absolute().as_uri())
+    if not publishing.get("store"):
+        raise InvalidInput(
+            "The site does not say where packages are uploaded to.",
+            hint='Write [publishing] store = "s3://bucket/prefix" into the site file, and apply it.',
+        )
+    options = {key: publishing[key] for key in ("endpoint", "region") if publishing.get(key)}
+    return StorePlace(str(publishing["store"]).rstrip("/"), options)
+
+
+async def store_of_site(session: AsyncSession, folder: Path, *, upload: bool = False) -> StorePlace:
+    """Where the packages of this site go; see `place`."""
+    return place(await _publishing(session), folder, upload=upload)
+
+
+async def progress(session: AsyncSession, run: int) -> list[Row]:
+    """The packages of a run in order: `task, name, project, size, state, progress, reason, seconds`."""
+    return await fetch(session, "package_runs.progress", {"run": run})
+
+
+async def ensure_pipeline(session: AsyncSession) -> str:
+    """The pipeline that packs, with the app that the site names for it or the workers' own; that app's name.
+
+    Raises Conflict where the site has a pipeline of that name for something else, or the app is not there.
+    """
+    await fetch(session, "pipelines.lock")
+    engine = (await _publishing(session)).get("engine")
+    steps = await fetch(session, "package_runs.steps", {"pipeline": PACKING})
+    if steps and [step["name"] for step in steps] != [STEP]:
+        raise Conflict(
+            f"The site has a pipeline named {PACKING!r} of its own: that name is the one that packs.",
+            hint="Give it another name in the site file.",
+        )
+    if engine is None:
+        engine = BUILDER
+        settings = AppSettings(BUILDER, "package:", "package", "json", deadline=DEADLINE)
+        await apps.register(session, settings, AppFacts(__version__))
+    await pipelines.define(session, PACKING, [StepWish(engine, STEP)], title="Packages")
+    return str(engine)
+
+
+async def _chunks(plans: AsyncIterator[PackagePlan]) -> AsyncIterator[list[PackagePlan]]:
+    chunk: list[PackagePlan] = []
+    async for plan in plans:
+        chunk.append(plan)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+async def _due(
+    session: AsyncSession,
+    documents: DocumentStore,
+    plans: Sequence[PackagePlan],
+    begun: Begun,
+    *,
+    regenerate: bool,
+) -> list[Row]:
+    """Of these plans those to be carried out, each as a package that is to enter; their documents are safe then."""
+    asked = {"names": written([plan.name for plan in plans])}
+    found = {row["name"]: row for row in await fetch(session, "package_runs.standing", asked)}
+    _check_names(plans, found)
+    rows = []
+    for plan in plans:
+        row = found.get(plan.name)
+        if row is not None and row["run"] is not None:
+            begun.busy.append(Busy(plan.name, row["run"]))
+        elif not regenerate and row is not None and _same(row, plan, begun):
+            begun.unchanged += 1
+        else:
+            stored = (await documents.keep(plan.document)).as_row()
+            begun.packages.append(plan.name)
+            begun.size += plan.size
+            rows.append({"name": plan.name, "metadata": _metadata(plan, stored["sha256"]), "stored": stored})
+    return rows
+
+
+def _same(row: Row, plan: PackagePlan, begun: Begun) -> bool:
+    """Whether what is there is what the plan would make, and where it is wanted."""
+    return bool(row["fingerprint"] == plan.fingerprint and (begun.anywhere or row["store"] == begun.store.url))
+
+
+def _check_names(plans: Sequence[PackagePlan], found: dict[str, Row]) -> None:
+    for plan in plans:
+        check_name(plan.name)
+        if plan.name in found and found[plan.name]["kind"] != Kind.PACKAGE:
+            raise Conflict(
+                f"There is an item named {plan.name!r}: no package can have that name.",
+                hint=f"Change the file name of package {plan.package!r} in the site file.",
+            )
+
+
+def _metadata(plan: PackagePlan, document: str) -> dict[str, Any]:
+    """What the record of a package says; `plan` is the SHA-256 of the plan's document."""
+    return {
+        "package": plan.package,
+        "project": plan.project,
+        "items": list(plan.items),
+        "attributes": dict(plan.attributes),
+        "fingerprint": plan.fingerprint,
+        "plan": document,
+        "size": plan.size,
+        "files": plan.files,
+    }
+
+
+async def _start(
+    session: AsyncSession,
+    documents: DocumentStore,
+    begun: Begun,
+    rows: Sequence[Row],
+    *,
+    projects: Sequence[str] | None,
+) -> None:
+    await ensure_pipeline(session)
+    stored = orjson.dumps([row["stored"] for row in rows]).decode()
+    await fetch(session, "tasks.store", {"documents": stored})
+    listed = [{"name": row["name"], "metadata": row["metadata"]} for row in rows]
+    await fetch(session, "package_runs.upsert", {"rows": written(listed)})
+    title = await fetch_one(session, "package_runs.title")
+    assert title is not None
+    batch = Batch(name=title["name"], description=_description(projects), made_from={OF_PACKAGES: len(rows)})
+    session.add(batch)
+    await session.flush()
+    names = written([row["name"] for row in rows])
+    await fetch(session, "batches.from_names", {"batch": batch.id, "names": names})
+    begun.batch = batch.name
+    begun.run = await runs.start(session, documents, runs.Start(batch.name, PACKING, reuse=False))
+
+
+def _description(projects: Sequence[str] | None) -> str:
+    if projects is None:
+        return "Packages of all projects."
+    shown = ", ".join(projects[:10]) + (" …" if len(projects) > 10 else "")
+    return f"Packages of {shown}."
+
+
+def _store_of(plan: PackagePlan) -> StorePlace:
+    told = orjson.loads(plan.document)["store"]
+    return StorePlace(told["url"], told["options"])
+
+
+async def _publishing(session: AsyncSession) -> Row:
+    row = await fetch_one(session, "package_runs.publishing")
+    return row["publishing"] if row else {}

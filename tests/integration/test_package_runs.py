@@ -1,0 +1,222 @@
+"""Packages are made by runs like any other, and become computed files exactly once, whoever is killed when."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+from tests.packaging import Portal
+
+from tidemill.db.database import Database
+from tidemill.errors import Conflict, InvalidInput, UnknownIds
+from tidemill.publishing import package_runs
+from tidemill.runner import go_back, runs
+from tidemill.runner.redo import Filter
+from tidemill.storage.documents import DocumentStore
+
+
+@pytest.fixture
+async def portal(database: Database, documents: DocumentStore, tmp_path: Path) -> Portal:
+    portal = Portal(database, documents, tmp_path)
+    await portal.lay("S1", "S2")
+    return portal
+
+
+async def test_a_run_makes_every_package_and_each_becomes_a_computed_file(portal: Portal) -> None:
+    begun = await portal.made()
+    assert sorted(begun.packages) == ["P1_ALL.zip", "S1.zip", "S2.zip"]
+    assert (begun.unchanged, begun.busy, begun.faults) == (0, [], [])
+    files = await portal.current()
+    assert set(files) == {"P1_ALL.zip", "S1.zip", "S2.zip"}
+    made = files["P1_ALL.zip"]
+    body = (portal.packages / made["key"]).read_bytes()
+    assert (made["size"], made["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+    assert (made["package"], made["attributes"]) == ("all", {"format": "BIN"})
+    held = await portal.rows(
+        "select c.name, i.name as item from computed_file_item x join computed_file c on c.id = x.computed_file_id"
+        " join item i on i.id = x.item_id order by 1, 2"
+    )
+    assert [(row["name"], row["item"]) for row in held] == [
+        ("P1_ALL.zip", "S1"), ("P1_ALL.zip", "S2"), ("S1.zip", "S1"), ("S2.zip", "S2"),
+    ]  # fmt: skip
+    assert await portal.value("select project_id is not null from computed_file where name = 'P1_ALL.zip'")
+    assert begun.batch.startswith("packages 20")
+
+
+async def test_what_is_there_and_unchanged_is_not_made_again(portal: Portal) -> None:
+    first = await portal.made()
+    again = await portal.begin()
+    assert (again.run, again.packages, again.unchanged) == (None, [], 3)
+    await portal.change("S1", "other")
+    changed = await portal.made()
+    assert sorted(changed.packages) == ["P1_ALL.zip", "S1.zip"]
+    assert changed.unchanged == 1
+    every = await portal.begin(regenerate=True)
+    assert len(every.packages) == 3
+    assert first.run != every.run
+
+
+async def test_what_a_run_has_in_hand_is_left_to_it(portal: Portal) -> None:
+    first, second = await asyncio.gather(portal.begin(), portal.begin())
+    ran, waited = (first, second) if first.run else (second, first)
+    assert waited.run is None
+    assert {(busy.name, busy.run) for busy in waited.busy} == {(name, ran.run) for name in ran.packages}
+
+
+async def test_the_old_one_gives_way_when_the_new_one_is_there_and_its_bytes_go_later(portal: Portal) -> None:
+    await portal.made()
+    old = (await portal.current())["S1.zip"]
+    await portal.change("S1", "other")
+    begun = await portal.begin()
+    await portal.work(begun.run)
+    assert (await portal.current())["S1.zip"]["id"] == old["id"]  # built, and not yet registered
+    await portal.register()
+    new = (await portal.current())["S1.zip"]
+    assert new["id"] != old["id"]
+    assert new["created_at"] == old["created_at"]
+    assert {old["key"], new["key"]} <= portal.lying()
+    assert await portal.remove() == []  # links that were given out are good for a day
+    await portal.publish(keep_replaced=0)
+    removed = await portal.remove()
+    assert sorted(one.name for one in removed) == ["P1_ALL.zip", "S1.zip"]
+    assert old["key"] not in portal.lying()
+    assert new["key"] in portal.lying()
+    assert await portal.remove() == []
+
+
+async def test_a_result_is_registered_once_however_many_look(portal: Portal) -> None:
+    begun = await portal.begin()
+    await portal.work(begun.run)
+    found = await asyncio.gather(*(portal.register() for _ in range(5)))
+    assert sorted(one.name for part in found for one in part) == ["P1_ALL.zip", "S1.zip", "S2.zip"]
+    assert await portal.value("select count(*) from computed_file") == 3
+    assert await portal.value("select count(*) from change where kind = 'package' and state = 'published'") == 3
+
+
+async def test_what_does_not_lie_in_the_store_is_never_published(portal: Portal) -> None:
+    begun = await portal.begin()
+    await portal.work(begun.run)
+    lost, cut = sorted(portal.lying())[:2]
+    (portal.packages / lost).unlink()
+    (portal.packages / cut).write_bytes(b"half")
+    assert len(await portal.register()) == 1
+    assert len(portal.registrar.refused) == 2
+    whys = " ".join(why for _, why in portal.registrar.refused.values())
+    assert "is not at" in whys
+    assert "has 4" in whys
+
+
+async def test_a_result_that_a_person_goes_back_to_is_current_again(portal: Portal) -> None:
+    begun = await portal.made(projects=["P1"])
+    first = (await portal.current())["S1.zip"]
+    await portal.rerun(begun.run, "S1.zip")
+    await portal.work(begun.run)
+    await portal.register()
+    second = (await portal.current())["S1.zip"]
+    assert second["fence"] > first["fence"]
+    async with portal.database.begin() as session:
+        await go_back.go_back(session, begun.run or 0, Filter(items=["S1.zip"]))
+    await portal.register()
+    assert (await portal.current())["S1.zip"]["id"] == first["id"]
+    assert await portal.value("select count(*) from computed_file where name = 'S1.zip'") == 2
+    await portal.publish(keep_replaced=0)
+    assert await portal.remove() == []  # the same bytes: what is current names them
+    assert first["key"] in portal.lying()
+
+
+async def test_a_re_run_does_not_bring_an_older_runs_package_back_meanwhile(portal: Portal) -> None:
+    await portal.made()
+    await portal.change("S1", "other")
+    newer = await portal.made()
+    new = (await portal.current())["S1.zip"]
+    await portal.rerun(newer.run, "S1.zip")
+    assert await portal.register() == []
+    assert (await portal.current())["S1.zip"]["id"] == new["id"]
+
+
+async def test_bytes_that_a_task_in_hand_may_write_again_are_not_taken_away(portal: Portal) -> None:
+    await portal.made()
+    await portal.publish(keep_replaced=0)
+    first = (await portal.current())["S1.zip"]
+    etag = await portal.value("select etag from file where key = 'S1/S1.bin'")
+    size = await portal.value("select size from file where key = 'S1/S1.bin'")
+    await portal.change("S1", "other")
+    await portal.made()
+    # As it was at first: the same object for the same bytes.
+    await portal.run_sql("update file set size = :size, etag = :etag where key = 'S1/S1.bin'", size=size, etag=etag)
+    begun = await portal.begin()
+    assert await portal.remove() == []
+    await portal.cancel(begun.run, "P1_ALL.zip")
+    assert [one.name for one in await portal.remove()] == ["P1_ALL.zip"]
+    assert first["key"] in portal.lying()
+
+
+async def test_uploads_only_where_that_is_wanted(portal: Portal, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="does not say where"):
+        await portal.begin(upload=True)
+    far = (tmp_path / "far").as_uri()
+    await portal.publish(store=far)
+    near = await portal.made()
+    assert near.store.url == portal.packages.absolute().as_uri()
+    up = await portal.made(upload=True)
+    assert len(up.packages) == 3  # there, but not where they are wanted
+    assert {row["store"] for row in (await portal.current()).values()} == {far}
+    assert (await portal.begin()).unchanged == 3  # what was uploaded need not be made here
+    removed = await portal.remove(at_once_below=portal.packages.absolute().as_uri())
+    assert len(removed) == 3
+    assert portal.lying() == set()
+    assert (await portal.begin(upload=True)).unchanged == 3
+
+
+async def test_a_failed_package_leaves_the_one_before(portal: Portal) -> None:
+    await portal.made()
+    old = await portal.current()
+    await portal.change("S2", "other")
+    (portal.folder / "S2" / "S2.bin").unlink()
+    begun = await portal.begin()
+    await portal.run_sql("update app set tries = 1")
+    await portal.work(begun.run)
+    await portal.register()
+    assert {name: row["id"] for name, row in (await portal.current()).items()} == {
+        name: row["id"] for name, row in old.items()
+    }
+    async with portal.database.begin() as session:
+        assert {row["state"] for row in await package_runs.progress(session, begun.run or 0)} == {"failed"}
+
+
+async def test_a_package_cannot_be_named_like_an_item(portal: Portal) -> None:
+    await portal.run_sql("insert into item (name) values ('S1.zip')")
+    with pytest.raises(Conflict, match="There is an item named 'S1"):
+        await portal.begin()
+    assert await portal.value("select count(*) from item where kind = 'package'") == 0
+
+
+async def test_unknown_projects_are_told(portal: Portal) -> None:
+    with pytest.raises(UnknownIds, match="P9"):
+        await portal.begin(projects=["P1", "P9"])
+
+
+async def test_items_and_packages_do_not_take_each_others_pipelines(portal: Portal) -> None:
+    begun = await portal.made()
+    await portal.run_sql("insert into batch (name, made_from) values ('items', '{}')")
+    await portal.run_sql(
+        "insert into batch_item select b.id, 0, i.id from batch b, item i where b.name = 'items' and i.name = 'S1'"
+    )
+    async with portal.database.begin() as session:
+        with pytest.raises(InvalidInput, match="holds none"):
+            await runs.start(session, portal.documents, runs.Start("items", "packages"))
+    async with portal.database.begin() as session:
+        batch = (await runs.get(session, begun.run or 0))["batch"]
+    await portal.run_sql("insert into pipeline (name, version_id) select 'other', version_id from pipeline")
+    async with portal.database.begin() as session:
+        with pytest.raises(InvalidInput, match="only the pipeline 'packages'"):
+            await runs.start(session, portal.documents, runs.Start(batch, "other"))
+
+
+async def test_a_site_with_a_pipeline_of_that_name_is_told(portal: Portal) -> None:
+    await portal.made()
+    await portal.run_sql("update step set name = 'mine'")
+    with pytest.raises(Conflict, match="pipeline named 'packages' of its own"):
+        await portal.begin(regenerate=True)
