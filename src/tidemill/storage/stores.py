@@ -16,6 +16,8 @@ from tidemill.errors import InvalidInput
 
 SCHEMES = ("file", "s3", "gs", "az")
 """What a store's URL may begin with."""
+RETRIES = 5
+"""Requests that are repeated before a store counts as failing: three seconds in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,10 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> ObjectStor
     config: Any = {key: given[key] for key in ("endpoint", "region") if given.get(key)}
     if given.get("anonymous"):
         config["skip_signature"] = "true"
-    client: Any = {"allow_http": True} if str(given.get("endpoint", "")).startswith("http://") else None
+    plain = str(given.get("endpoint", "")).startswith("http://")
+    client: Any = {"timeout": "10m", "connect_timeout": "15s"} | ({"allow_http": True} if plain else {})
+    retries: Any = {"max_retries": RETRIES}
     try:
-        return from_url(url, config=config or None, client_options=client)
+        return from_url(url, config=config or None, client_options=client, retry_config=retries)
     except (BaseError, ValueError, TypeError) as error:
         raise InvalidInput(f"{url} cannot be opened: {error}") from error
