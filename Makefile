@@ -1,16 +1,19 @@
-# Tidemill. `make demo`, `make demo-experiment` and `make test` set up all that they need in .venv, from pinned and hashed requirements.
+# Tidemill. `make demo`, `make demo-experiment`, `make demo-portal` and `make test` set up all that they need in .venv, from pinned and hashed requirements.
 
 PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,$(shell $(name) -c \
 	'import sys; sys.version_info[:2] in ((3, 11), (3, 12), (3, 13)) and print(sys.executable)' 2>/dev/null)))
 BIN = .venv/bin
 
-.PHONY: demo demo-experiment test check format bench run-environment dev-environment requirements clean
+.PHONY: demo demo-experiment demo-portal test check format bench run-environment dev-environment requirements clean
 
 demo: run-environment
 	@$(BIN)/tidemill --site site demo
 
 demo-experiment: run-environment
 	@$(BIN)/tidemill --site site-experiment demo experiment
+
+demo-portal: run-environment
+	@$(BIN)/tidemill --site site-portal demo portal
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadgroup
@@ -52,4 +55,4 @@ requirements:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -c requirements/run.txt -o requirements/dev.txt
 
 clean:
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache site site-experiment
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache site site-experiment site-portal

@@ -17,6 +17,7 @@ import typer
 from tidemill.cli import door
 from tidemill.cli.application import application
 from tidemill.cli.demo_experiment import EVERY, show_experiment
+from tidemill.cli.demo_portal import show_portal
 from tidemill.cli.demo_stages import pages, say_farewell, script, stage, until_interrupted
 from tidemill.cli.exits import Exit
 from tidemill.cli.output import say, table, tell
@@ -37,6 +38,7 @@ class Example(StrEnum):
 
     ARCHIVE = "archive"
     EXPERIMENT = "experiment"
+    PORTAL = "portal"
 
 
 @application.command(rich_help_panel="Start")
@@ -57,6 +59,7 @@ def demo(
     """Show an example from nothing to its results, live.
 
     archive: recordings go through four CLAMS apps. experiment: data files of a detector are processed as they come.
+    portal: a lab's bucket becomes a catalogue with packages, and a visitor downloads some.
     """
     folder = examples or Path(__file__).resolve().parents[3] / "examples" / example
     if not (folder / "site.toml").exists():
@@ -65,6 +68,8 @@ def demo(
     stays = sys.stdout.isatty() if stay is None else stay
     if example is Example.ARCHIVE:
         raise typer.Exit(door.run(_demo(folder, port or 0, stays)))
+    if example is Example.PORTAL:
+        raise typer.Exit(door.run(show_portal(folder, port or 0, stays)))
     raise typer.Exit(door.run(show_experiment(folder, port or 0, stays, every)))
 
 
