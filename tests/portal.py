@@ -1,0 +1,92 @@
+"""A portal for tests: a site row with terms and a store, computed files in it, and the portal's doors being served."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+from sqlalchemy.dialects.postgresql import insert
+
+from tidemill.accounts import people
+from tidemill.api.portal import problems, tokens
+from tidemill.api.problems import status_of
+from tidemill.db.database import Database
+from tidemill.db.models import ComputedFile, Item, Site, Terms
+from tidemill.executors.addresses import AddressPolicy
+from tidemill.main import Site as OpenSite
+from tidemill.settings import Settings
+from tidemill.storage.documents import DocumentStore
+from tidemill.web import downloads
+from tidemill.web.serve import serving
+
+TERMS = {"version": "1", "text": "# Be kind\n\nCite us."}
+
+
+def open_site(database: Database, database_url: str, folder: Path) -> OpenSite:
+    settings = Settings(site=folder, database_url=database_url)
+    documents = DocumentStore((folder / "documents").as_uri(), 4096)
+    return OpenSite(settings, database, documents, AddressPolicy(settings.app_addresses), database_url)
+
+
+async def describe(database: Database, terms: Mapping[str, str] | None = TERMS, **columns: Any) -> None:
+    """Make the site's row say this of its portal, as `apply` would."""
+    portal = {"terms": dict(terms)} if terms else {}
+    values = {"id": 1, "portal": portal | columns.pop("portal", {}), **columns}
+    async with database.begin() as session:
+        made = insert(Site.__table__).values(values)
+        await session.execute(made.on_conflict_do_update(index_elements=["id"], set_=values))
+        if terms:
+            row = insert(Terms.__table__).values({"version": terms["version"], "body": terms["text"]})
+            await session.execute(row.on_conflict_do_nothing())
+
+
+async def publish(database: Database, store: str, key: str, body: bytes, **columns: Any) -> int:
+    """Register a computed file that is in its store; its id."""
+    name = columns.pop("name", key.rpartition("/")[2])
+    async with database.begin() as session:
+        item = Item(name=columns.pop("item", name), kind="package")
+        session.add(item)
+        await session.flush()
+        row = ComputedFile(
+            item_id=item.id,
+            name=name,
+            store=store,
+            key=key,
+            size=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            fingerprint="f" * 64,
+            **({"package": "atlas"} | columns),
+        )
+        session.add(row)
+        await session.flush()
+        return row.id
+
+
+async def key_for(database: Database, email: str = "a@b.org", *, accepted: bool = True) -> str:
+    async with database.begin() as session:
+        secret, _ = await people.join(session, email, accepted)
+    return secret
+
+
+@asynccontextmanager
+async def served(site: OpenSite) -> AsyncIterator[httpx2.AsyncClient]:
+    """The portal's doors under a real server, without the guard."""
+    api = FastAPI()
+    api.include_router(tokens.router)
+    problems.answer_errors(api)
+    api.state.site = site
+    app = FastAPI()
+    app.state.site = site
+    app.state.status_of = status_of
+    app.include_router(downloads.router)
+    app.mount("/v1", api)
+    async with (
+        serving(app, "127.0.0.1", 0) as port,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        yield client
