@@ -1,0 +1,190 @@
+"""The bytes of a package's files, in order, read ahead of whoever takes them; none of a file that is another by now."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError, PreconditionError
+
+from tidemill.domain.package_plan import Entry, FileEntry, StorePlace
+from tidemill.errors import Conflict, InvalidInput, StorageError
+from tidemill.storage.stores import open_store
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+PIECE = 8 * 1024 * 1024
+"""Bytes of one read. A file of no more is read at once."""
+AHEAD = 4 * PIECE
+"""Bytes that may be read, or asked for, before they are taken."""
+REQUESTS = 16
+"""Reads at once: small files are waited for together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of the entry of that number; `last`: its last ones."""
+
+    entry: int
+    data: Buffer
+    size: int
+    last: bool
+
+
+class Origin(Protocol):
+    """Where files are read from."""
+
+    async def read(self, entry: FileEntry, start: int, end: int) -> Buffer:
+        """Bytes of a file as it was planned. Raises Conflict where it is another by now, StorageError."""
+        ...
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder that a place's URL means on this machine; None for an object store."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def open_origin(name: str, place: StorePlace, pool: ThreadPoolExecutor) -> Origin:
+    """The source of that name. Raises InvalidInput."""
+    folder = folder_of(place.url)
+    return FolderOrigin(name, folder, pool) if folder is not None else StoreOrigin(name, place)
+
+
+async def pieces(entries: Sequence[Entry], origins: Mapping[str, Origin]) -> AsyncIterator[Piece]:
+    """The bytes of all entries, in order. Raises Conflict, StorageError."""
+    waiting: deque[tuple[int, bool, int, asyncio.Task[Buffer]]] = deque()
+    wanted, asked = _wanted(entries), 0
+    following = next(wanted, None)
+    try:
+        while following is not None or waiting:
+            while following is not None and len(waiting) < REQUESTS and (not waiting or asked < AHEAD):
+                number, start, end, last = following
+                read = asyncio.ensure_future(_read(entries[number], origins, start, end))
+                waiting.append((number, last, end - start, read))
+                asked += end - start
+                following = next(wanted, None)
+            number, last, size, read = waiting[0]
+            data = await read
+            waiting.popleft()
+            asked -= size
+            yield Piece(number, data, size, last)
+    finally:
+        for *_, read in waiting:
+            read.cancel()
+        await asyncio.gather(*(read for *_, read in waiting), return_exceptions=True)
+
+
+def _wanted(entries: Sequence[Entry]) -> Any:
+    """What to read: number of the entry, first byte, the byte behind the last one, whether that is its end."""
+    for number, entry in enumerate(entries):
+        size = entry.size if isinstance(entry, FileEntry) else len(entry.text.encode())
+        step = PIECE if isinstance(entry, FileEntry) else max(size, 1)
+        for start in range(0, max(size, 1), step):
+            end = min(start + step, size)
+            yield number, start, end, end == size
+
+
+async def _read(entry: Entry, origins: Mapping[str, Origin], start: int, end: int) -> Buffer:
+    if isinstance(entry, FileEntry):
+        return await origins[entry.source].read(entry, start, end)
+    return entry.text.encode()
+
+
+def changed(entry: FileEntry) -> Conflict:
+    """The error for a file that is another than was planned."""
+    return Conflict(f"{entry.source}: {entry.key} changed while it was packed: sync again.")
+
+
+def gone(entry: FileEntry) -> Conflict:
+    """The error for a file that is not there any more."""
+    return Conflict(f"{entry.source}: {entry.key} is not there any more: sync again.")
+
+
+class FolderOrigin:
+    """A folder of this machine. A file is as planned while its modification time and size are."""
+
+    def __init__(self, name: str, folder: Path, pool: ThreadPoolExecutor) -> None:
+        self._name, self._folder, self._pool = name, folder, pool
+
+    async def read(self, entry: FileEntry, start: int, end: int) -> Buffer:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._bytes, entry, start, end)
+
+    def _bytes(self, entry: FileEntry, start: int, end: int) -> bytes:
+        if ".." in entry.key.split("/"):
+            raise InvalidInput(f"{self._name}: {entry.key} leads out of its source.")
+        path = self._folder / entry.key.lstrip("/")
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                _same(entry, os.fstat(handle))
+                data = _all_of(handle, start, end)
+                _same(entry, os.fstat(handle))
+            finally:
+                os.close(handle)
+            _same(entry, path.stat())
+        except FileNotFoundError as error:
+            if not self._folder.is_dir():
+                raise StorageError(f"The folder {self._folder} of the source {self._name} is not there.") from error
+            raise gone(entry) from error
+        except OSError as error:
+            raise StorageError(f"{self._name}: {entry.key} cannot be read: {error.strerror}.") from error
+        if len(data) != end - start:
+            raise changed(entry)
+        return data
+
+
+def _all_of(handle: int, start: int, end: int) -> bytes:
+    data = os.pread(handle, end - start, start)
+    while len(data) < end - start and (more := os.pread(handle, end - start - len(data), start + len(data))):
+        data += more
+    return data
+
+
+def _same(entry: FileEntry, found: os.stat_result) -> None:
+    if found.st_size != entry.size or (entry.etag and entry.etag != f"{found.st_mtime_ns:x}-{found.st_size:x}"):
+        raise changed(entry)
+
+
+class StoreOrigin:
+    """An object store; the ETag as planned is asked for with every read."""
+
+    def __init__(self, name: str, place: StorePlace) -> None:
+        self._name, self._url = name, place.url
+        self._store = open_store(place.url, place.options)
+
+    async def read(self, entry: FileEntry, start: int, end: int) -> Buffer:
+        options: Any = {"if_match": f'"{entry.etag}"'} if entry.etag else {}
+        if (start, end) != (0, entry.size):
+            options["range"] = (start, end)
+        try:
+            found = await obstore.get_async(self._store, entry.key, options=options)
+            etag = (found.meta["e_tag"] or "").strip('"')
+            if found.meta["size"] != entry.size or (entry.etag and etag != entry.etag):
+                raise changed(entry)
+            data = await found.bytes_async()
+        except PreconditionError as error:
+            raise changed(entry) from error
+        except (NotFoundError, FileNotFoundError) as error:
+            if "NoSuchBucket" in str(error):
+                raise StorageError(f"There is no bucket at {self._url}.") from error
+            raise gone(entry) from error
+        except (BaseError, OSError, ValueError) as error:
+            raise StorageError(f"{self._name}: {entry.key} cannot be read: {brief(error)}") from error
+        if len(data) != end - start:
+            raise StorageError(f"{self._name}: {entry.key} was cut off while it was read.")
+        return data
+
+
+def brief(error: Exception) -> str:
+    """What went wrong, without the answers and innards that the object store's library adds to it."""
+    return str(error).split("\n\nDebug source", 1)[0].partition("\n")[0].strip(" :-")[:500]
