@@ -3,6 +3,7 @@
 TidemillError
 ├── InvalidInput          what was handed in is wrong: says what, where, and what would be right
 │   ├── SiteFileError     a mistake in a site file, with file and line
+│   ├── TablesRefused     mistakes in metadata files, with file, row and column
 │   ├── InvalidFields     fields of a form or a body are wrong: says of each what
 │   ├── PipelineMismatch  a chain of apps whose outputs and inputs do not fit
 │   └── UnknownIds        ids that name nothing; none of the rest was done
@@ -53,6 +54,15 @@ class InvalidFields(InvalidInput):
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
         self.fields = {name: list(faults) for name, faults in fields.items()}
         super().__init__("; ".join(f"{name}: {' '.join(faults)}" for name, faults in self.fields.items()))
+
+
+class TablesRefused(InvalidInput):
+    """Metadata files have mistakes."""
+
+    def __init__(self, count: int, files: int, faults: Sequence[Mapping[str, object]]) -> None:
+        self.count, self.faults = count, list(faults)
+        of = "1 metadata file" if files == 1 else f"{files:,} metadata files"
+        super().__init__(f"{count:,} mistake{'' if count == 1 else 's'} in {of}.", hint="Nothing was written.")
 
 
 class PipelineMismatch(InvalidInput):
