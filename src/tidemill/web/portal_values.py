@@ -68,11 +68,12 @@ def shown(key: str, value: Any, declared: Mapping[str, Any] | None) -> Shown:
     title = says.get("title") or titled(key)
     facet, known = bool(says.get("facet")), declared is not None
     if _is_table(value):
-        columns = list(dict.fromkeys(name for row in value for name in row))
+        columns = sorted(dict.fromkeys(name for row in value for name in row), key=_not_id)
         rows = [[cell(row.get(name)) for name in columns] for row in value[:MOST_ROWS]]
         return Shown(key, title, "table", rows, columns, max(0, len(value) - MOST_ROWS), declared=known)
     kind, said = _read(value)
-    return Shown(key, title, kind, said, facet=facet and kind in ("text", "chips"), declared=known)
+    linked = facet and (kind == "chips" or (kind == "text" and isinstance(value, str)))
+    return Shown(key, title, kind, said, facet=linked, declared=known)
 
 
 def cell(value: Any) -> Shown:
@@ -125,6 +126,11 @@ def _read(value: Any) -> tuple[str, Any]:
     if _MAIL.fullmatch(text.strip()):
         return "mail", text.strip()
     return ("long" if len(text) > LONG else "text"), text
+
+
+def _not_id(column: str) -> bool:
+    """For sorting: what names a row comes first."""
+    return column != "id" and not column.endswith("_id")
 
 
 def _is_table(value: Any) -> bool:

@@ -57,6 +57,7 @@ _templates.filters.update(
     pace=wording.pace,
     size=wording.size,
     moment=wording.moment,
+    day=wording.day,
     ago=wording.ago,
     parameters=wording.parameters,
     plain=wording.plain,

@@ -74,6 +74,12 @@ def moment(when: dt.datetime | str | None) -> str:
     return _read(when).astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def day(when: dt.datetime | str) -> str:
+    """`21 November 2026`."""
+    read = _read(when).astimezone(dt.UTC)
+    return f"{read.day} {read:%B %Y}"
+
+
 def ago(when: dt.datetime | str | None) -> Markup:
     """A `<time>` that says how long ago; site.js keeps it current."""
     if when is None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 
-from tidemill.web.pages import portal_terms
+from tidemill.catalogue import browsing
+from tidemill.catalogue.browsing import Query
+from tidemill.domain.shop_window import Noun
+from tidemill.web.pages import portal_downloads, portal_lists, portal_records, portal_terms
 from tidemill.web.pages.portal_door import TOP, enter, know, page, portal_of
+from tidemill.web.rendering import site_of
+
+NEWEST = 6
 
 router = APIRouter(prefix=TOP, dependencies=[Depends(know)])
 router.include_router(portal_terms.router)
@@ -15,4 +21,23 @@ router.include_router(portal_terms.router)
 @router.get("", dependencies=[Depends(enter)])
 async def home(request: Request) -> HTMLResponse:
     """Title, welcome, how much there is, a search, and what is newest."""
-    return page(request, "portal_home.html", welcome=portal_of(request).welcome)
+    async with site_of(request).database.begin() as session:
+        window = await browsing.window(session)
+        totals = await browsing.totals(session, window)
+        projects = await portal_lists.newest(session, window, Noun.PROJECT, NEWEST)
+        items = [] if projects else await portal_lists.newest(session, window, Noun.ITEM, NEWEST)
+        query = Query(ordering=(("updated_at", True),), limit=NEWEST)
+        made = await browsing.computed_files(session, window, query)
+    return page(
+        request,
+        "portal_home.html",
+        welcome=portal_of(request).welcome,
+        totals=totals,
+        cards=projects,
+        items=items,
+        made=portal_records.packages(request, made.rows, window),
+    )
+
+
+for part in (portal_downloads, portal_lists, portal_records):  # the last one's paths fit everything
+    router.include_router(part.router, dependencies=[Depends(enter)])

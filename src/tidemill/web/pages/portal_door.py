@@ -15,7 +15,7 @@ from tidemill.accounts import people
 from tidemill.accounts.keyring import HOLDER
 from tidemill.accounts.people import Person
 from tidemill.domain.roles import Role
-from tidemill.domain.vocabulary import in_address
+from tidemill.domain.vocabulary import as_key, in_address
 from tidemill.errors import TidemillError
 from tidemill.web.rendering import problem_title, render, site_of
 from tidemill.web.words import Words, words_of
@@ -60,6 +60,15 @@ class Addresses:
     def items(self) -> str:
         return f"{TOP}/{slug(self.words.items)}"
 
+    @property
+    def project_filter(self) -> str:
+        """The filter of items that names their project."""
+        return as_key(self.words.project)
+
+    def manifest(self, name: str) -> str:
+        """Where the API has the manifest of a whole project."""
+        return f"/v1/{slug(self.words.projects)}/{quote(name, safe='')}/manifest"
+
     def project(self, name: str) -> str:
         return f"{self.projects}/{quote(name, safe='')}"
 
@@ -85,6 +94,12 @@ def portal_of(request: Request) -> Portal:
         fields=says.fields or {},
         project_fields=says.project_fields or {},
     )
+
+
+def titles_of(request: Request) -> dict[str, str]:
+    """What the site calls its packages, by the names of their declarations."""
+    says = getattr(request.state, "site_says", None)
+    return {one["name"]: one.get("title") or "" for one in (says.packages if says else ())}
 
 
 def operates(request: Request) -> bool:
