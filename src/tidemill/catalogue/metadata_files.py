@@ -1,4 +1,4 @@
-"""The metadata files of the sources as they were synced: which there are, and their bytes if they are still the same."""
+"""The metadata files of the sources as they were synced: which there are, and their bytes if still the same."""
 
 from __future__ import annotations
 

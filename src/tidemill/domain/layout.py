@@ -15,9 +15,9 @@ to an item: it may be a project's (`{project}/bulk/*`), or the whole collection'
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidemill.errors import InvalidInput
 
@@ -49,8 +49,7 @@ class LayoutRule:
         return made | {key: True for key in ("ignore", "lock") if getattr(self, key)}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a file belongs, and the attributes read off its key."""
 
     items: tuple[str, ...]
@@ -64,7 +63,7 @@ class Layout:
 
     def __init__(self, rules: Sequence[LayoutRule]) -> None:
         self.rules = list(rules)
-        self._compiled = [(compile_pattern(rule), rule) for rule in rules]
+        self._compiled = [_Compiled.of(rule) for rule in rules]
 
     @classmethod
     def from_json(cls, layout: Mapping[str, Any]) -> Layout:
@@ -73,21 +72,51 @@ class Layout:
 
     def place(self, key: str) -> Place | None:
         """Where the file of this key belongs; None where a rule leaves it out. Raises LookupError: no rule matches."""
-        for pattern, rule in self._compiled:
-            match = pattern.fullmatch(key)
-            if match is None:
+        for compiled in self._compiled:
+            if not (key.startswith(compiled.head) and key.endswith(compiled.tail)):
                 continue
-            if rule.ignore:
-                return None
-            found = {name: text for name, text in match.groupdict().items() if text is not None}
-            item, project = found.pop("item", None), found.pop("project", None)
-            return Place(
-                _items(item, rule.split),
-                rule.project if rule.project is not None else project,
-                {**rule.attributes, **found},
-                rule.lock,
-            )
+            match = compiled.match(key)
+            if match is not None:
+                return compiled.place(match.groupdict())
         raise LookupError(key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A rule that is asked a million times."""
+
+    rule: LayoutRule
+    match: Callable[[str], re.Match[str] | None]
+    head: str
+    """What every key that matches begins with; likewise `tail`. Asked first, since it costs a tenth of the pattern."""
+    tail: str
+
+    @classmethod
+    def of(cls, rule: LayoutRule) -> _Compiled:
+        pattern = compile_pattern(rule)
+        return cls(rule, pattern.fullmatch, *_ends(rule.pattern))
+
+    def place(self, found: dict[str, str | Any]) -> Place | None:
+        """Where a key belongs in which these placeholders have these values."""
+        rule = self.rule
+        if rule.ignore:
+            return None
+        item, project = found.pop("item", None), found.pop("project", None)
+        if None in found.values():  # groups within a placeholder's expression that took no part
+            found = {name: text for name, text in found.items() if text is not None}
+        return Place(
+            _items(item, rule.split),
+            project if rule.project is None else rule.project,
+            {**rule.attributes, **found} if rule.attributes else found,
+            rule.lock,
+        )
+
+
+def _ends(pattern: str) -> tuple[str, str]:
+    """The text that a pattern begins and ends with, before its first and behind its last placeholder or wildcard."""
+    head = re.split(r"[{*]", pattern, maxsplit=1)[0]
+    tail = pattern[max(pattern.rfind("}"), pattern.rfind("*")) + 1 :]
+    return head, tail
 
 
 def _items(name: str | None, split: str) -> tuple[str, ...]:

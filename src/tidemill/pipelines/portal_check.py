@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.errors import InvalidInput
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.site_entries import SiteContent
+from tidemill.pipelines.tables_check import table_faults
 
 Place = tuple[str | int, ...]
 Faults = Iterator[tuple[Place, str]]
@@ -18,6 +19,7 @@ def portal_faults(content: SiteContent, folder: Path) -> Faults:
     """What is wrong with tables, packages, publishing and portal; `folder` is the site file's."""
     yield from _text_faults(content, folder)
     yield from _publishing_faults(content)
+    yield from table_faults(content)
     for n, table in enumerate(content.tables):
         if table.source is not None:
             place, where = ("tables", n, "source"), f"table {table.name!r}"

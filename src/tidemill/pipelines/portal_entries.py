@@ -44,7 +44,7 @@ class FieldEntry(Entry):
     facet: bool = False
     """Offered on the portal's pages to narrow a list by its values."""
     collect: str | None = None
-    """Of a project: the values are those that its items have under this key, gathered."""
+    """The values are gathered when metadata are loaded: from items, their parts, files; see `domain.collecting`."""
 
 
 class ColumnEntry(Entry):
@@ -52,7 +52,8 @@ class ColumnEntry(Entry):
 
     field: str | None = None
     """The metadata key that it becomes; its own name unless told."""
-    type: FieldType = "text"
+    type: FieldType | None = None
+    """None: as the metadata key is declared, else text (of JSON: as it is)."""
     separator: str = ";"
     """Between the values of a list."""
     required: bool = False
@@ -86,7 +87,9 @@ class TableEntry(Entry):
     """None: by the file's ending."""
     encoding: str = "utf-8"
     id: str = Field(min_length=1)
-    """The column (or JSON key) that names the project, the item or the part."""
+    """The column (or JSON key) that names the project, the item or the part; `{name}`: what the file's key has."""
+    project: str | None = None
+    """The column that names the project of an item or a part, where no file's key does."""
     item: str | None = None
     """For parts: the column that names the item, or several with `separator` between."""
     separator: str = ","

@@ -1,0 +1,74 @@
+"""What can only be told when all table files have been read: ids that nothing knows, tables that contradict others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import islice
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.catalogue.metadata_composing import clashes
+from tidemill.catalogue.metadata_records import Records, Shelf
+from tidemill.db.database import fetch
+from tidemill.domain.stored_json import written
+from tidemill.domain.tables import PROJECTS, Table
+
+AT_ONCE = 50_000
+
+
+async def check(session: AsyncSession, records: Records, tables: Sequence[Table], expected: Collection[str]) -> None:
+    """Add to the faults. `expected`: projects to be loaded that have files, whether a table names them or not."""
+    _missing_tables(records, tables, expected)
+    for shelf in records.shelves.values():
+        _clashes(records, shelf)
+    await _unknown_items(session, records)
+    await _packages(session, records)
+
+
+def _missing_tables(records: Records, tables: Sequence[Table], expected: Collection[str]) -> None:
+    projects = sorted({*expected, *(name for name in records.shelves if name is not None)})
+    for table in tables:
+        if not table.required:
+            continue
+        what = "row" if table.describes == PROJECTS else "such file"
+        for project in projects:
+            shelf = records.shelves.get(project)
+            if shelf is None or table.name not in shelf.tables:
+                records.faults.add(
+                    table.file, f"{project} has no {what}, which table {table.name!r} says it must have."
+                )
+
+
+def _clashes(records: Records, shelf: Shelf) -> None:
+    several = {name: rows for name, rows in shelf.items.items() if len(rows) > 1 or name in shelf.parts}
+    for rows, parts in [(shelf.own, []), *((rows, shelf.parts.get(name, [])) for name, rows in several.items())]:
+        if len(rows) + len(parts) < 2:
+            continue
+        for later, key, earlier in clashes(records, rows, parts):
+            where = f"{earlier.file}, row {earlier.row}"
+            records.faults.add(later.file, f"{key!r} is something else in {where}.", later.row)
+
+
+async def _unknown_items(session: AsyncSession, records: Records) -> None:
+    pairs = (
+        {"project": project, "item": name}
+        for project, shelf in records.shelves.items()
+        for name in shelf.parts
+        if name not in shelf.items
+    )
+    while chunk := list(islice(pairs, AT_ONCE)):
+        for row in await fetch(session, "metadata.unknown_items", {"pairs": written(chunk)}):
+            for found in records.all_of(records.shelves[row["project"]].parts[row["item"]]):
+                where = f" of {row['project']}" if row["project"] is not None else ""
+                told = f"there is no item {row['item']!r}{where}: neither a table nor a synced file names it."
+                records.faults.add(found.file, told, found.row, found.table.item)
+
+
+async def _packages(session: AsyncSession, records: Records) -> None:
+    names = (name for shelf in records.shelves.values() for name in shelf.items)
+    while chunk := list(islice(names, AT_ONCE)):
+        for name in {row["name"] for row in await fetch(session, "metadata.not_items", {"names": written(chunk)})}:
+            for shelf in records.shelves.values():
+                for found in records.all_of(shelf.items.get(name, [])):
+                    told = f"{name!r} is the name of a package."
+                    records.faults.add(found.file, told, found.row, found.table.id)
