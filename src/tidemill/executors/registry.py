@@ -9,6 +9,7 @@ from tidemill.executors.addresses import DEFAULT_ALLOWED
 from tidemill.executors.contract import Executor
 
 if TYPE_CHECKING:
+    from tidemill.executors.package import Builder
     from tidemill.executors.python import Step, StepFunction
     from tidemill.executors.workbench import Workbench
     from tidemill.sdk.step import DeclaredStep
@@ -19,9 +20,10 @@ def make_executors(
     allowed_addresses: Iterable[str] = DEFAULT_ALLOWED,
     functions: Mapping[str, StepFunction | Step | DeclaredStep] | None = None,
     bench: Workbench | None = None,
+    builder: Builder | None = None,
 ) -> dict[str, Executor]:
     """The engines by kind. `python` is there only in a worker that brings functions; those that handle files,
-    where there is a `bench` for them.
+    where there is a `bench` for them; packages, where there is a `builder`.
 
     Raises AddressForbidden for an entry of `allowed_addresses` that says nothing (see `addresses`). An engine's
     library is imported here and not before.
@@ -41,4 +43,8 @@ def make_executors(
     from tidemill.executors.transfer import TransferExecutor
 
     executors["transfer"] = TransferExecutor()
+    if builder is not None:
+        from tidemill.executors.package import PackageExecutor
+
+        executors["package"] = PackageExecutor(builder)
     return executors

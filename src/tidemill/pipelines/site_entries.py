@@ -86,7 +86,7 @@ class SourceEntry(Entry):
 
 class AppEntry(Entry, EngineKeys):
     name: Name
-    kind: Literal["http", "python", "command", "transfer"] = "http"
+    kind: Literal["http", "python", "command", "transfer", "package"] = "http"
     url: str | None = Field(default=None, min_length=1, validate_default=True)
     """Commands and transfers have none of their own."""
     protocol: Literal["clams", "json"] = "clams"

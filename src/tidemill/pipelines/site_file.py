@@ -344,7 +344,7 @@ def _option_faults(file: SiteFile, n: int, app: AppEntry) -> Iterator[tuple[Plac
 
 
 def _app_faults(n: int, app: AppEntry) -> Iterator[tuple[Place, str]]:
-    if app.url is not None and app.kind in ("command", "transfer"):
+    if app.url is not None and app.kind in ("command", "transfer", "package"):
         yield ("apps", n, "url"), f"app {app.name!r}: a {app.kind} has no url; leave it out."
     try:
         check_basics(app.settings())
