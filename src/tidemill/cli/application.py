@@ -81,6 +81,8 @@ COMMANDS = (
     "demo",
     "site_file",
     "apps",
+    "sync",
+    "load_metadata",
     "items",
     "item_edits",
     "imports",
