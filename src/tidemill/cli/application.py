@@ -97,6 +97,7 @@ COMMANDS = (
     "changes",
     "documents",
     "attempts",
+    "build_package",
     "tokens",
     "database",
 )
