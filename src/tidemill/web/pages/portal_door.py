@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
@@ -17,6 +17,7 @@ from tidemill.accounts.people import Person
 from tidemill.domain.roles import Role
 from tidemill.domain.vocabulary import as_key, in_address
 from tidemill.errors import TidemillError
+from tidemill.web.origins import own_origin
 from tidemill.web.rendering import problem_title, render, site_of
 from tidemill.web.words import Words, words_of
 
@@ -132,7 +133,7 @@ class Visitor:
 
 async def know(request: Request) -> None:
     """A dependency of all the portal's pages: who asks. What changes something must come from a page of ours."""
-    if request.method not in ("GET", "HEAD") and not _own_origin(request):
+    if request.method not in ("GET", "HEAD") and not own_origin(request.headers, required=True):
         raise HTTPException(403, "This request comes from another site's page.")
     secret = request.cookies.get(cookie_name(request), "")
     person = None
@@ -164,7 +165,7 @@ def page(request: Request, template: str, status_code: int = 200, **context: Any
 
 def problem(request: Request, error: TidemillError, status: int) -> HTMLResponse:
     """A page of the portal that says what went wrong."""
-    return page(request, "portal_problem.html", status, error=error, status=status, title=problem_title(status))
+    return page(request, "portal_problem.html", status, error=error, keyless=status == 401, title=problem_title(status))
 
 
 def on_portal(request: Request) -> bool:
@@ -188,9 +189,3 @@ def forget_key(request: Request, answer: Response) -> None:
 def cookie_name(request: Request) -> str:
     """With the port in it: browsers share cookies between the ports of a host, and each may be another site."""
     return f"tidemill-person-{request.url.port or 'key'}"
-
-
-def _own_origin(request: Request) -> bool:
-    """Whether a request comes from a page of this site; browsers say so with everything that is not a plain GET."""
-    parts = urlsplit(request.headers.get("origin", ""))
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == request.headers.get("host", "").lower()
