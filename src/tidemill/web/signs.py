@@ -16,6 +16,11 @@ SIGNS = {
     "released": "↩",
     "unavailable": "⌁",
     "good": "●",
+    "current": "●",
+    "outdated": "◷",
+    "being built": "◐",
+    "being checked": "◐",
+    "missing": "○",
 }
 
 COLOURS = {
@@ -25,6 +30,11 @@ COLOURS = {
     "released": "waiting",
     "unavailable": "paused",
     "good": "done",
+    "current": "done",
+    "outdated": "paused",
+    "being built": "running",
+    "being checked": "running",
+    "missing": "waiting",
 }
 """Words that are not task states, and the task state whose colour they wear."""
 

@@ -19,6 +19,8 @@ class Words:
     items: str = "items"
     project: str = "project"
     projects: str = "projects"
+    packages: bool = False
+    """Whether the site makes any."""
 
 
 async def load_words(request: Request) -> None:
@@ -28,7 +30,7 @@ async def load_words(request: Request) -> None:
     request.state.site_says = site
     if site is not None:
         said = {noun: site.vocabulary.get(noun) or noun for noun in ("item", "items", "project", "projects")}
-        request.state.words = Words(site.title or "Tidemill", **said)
+        request.state.words = Words(site.title or "Tidemill", **said, packages=bool(site.packages))
 
 
 def words_of(request: Request) -> Words:

@@ -78,17 +78,21 @@ select id from task where item_id = %(item)s order by id for no key update;
 -- removed: the bytes of a file are gone.
 update computed_file set removed_at = now(), replaced_at = coalesce(replaced_at, now()) where id = %(file)s;
 
--- listing: computed files and packages without one, by name and newest first, from one on; of one project if named.
+-- listing: packages in order of name, each with its current file where it has one, and (:replaced) those before, newest first; of
+-- some projects or one :item if named. Its state says what is to be known of it first.
 select c.id, i.name, i.id as item_id, coalesce(c.package, i.metadata ->> 'package') as package,
-       coalesce(p.name, i.metadata ->> 'project') as project, c.size, c.sha256, c.etag, c.fingerprint, c.store, c.key, c.files,
-       coalesce(c.attributes, i.metadata -> 'attributes') as attributes, c.created_at, c.updated_at, c.replaced_at, c.removed_at,
-       c.expires_at, c.downloads, c.task_id as task, c.fence, made.run_id as run,
-       newest.state as task_state, newest.run_id as task_run, newest.reason,
-       case when c.replaced_at is not null then 'replaced'
+       coalesce(p.name, i.metadata ->> 'project') as project, c.size, c.sha256, c.fingerprint, c.store, c.key, c.files,
+       coalesce(c.attributes, i.metadata -> 'attributes', '{}') as attributes, c.created_at, c.updated_at, c.replaced_at,
+       c.removed_at, c.expires_at, c.downloads, c.task_id as task, c.fence, made.run_id as run,
+       newest.run_id as newest_run, newest.reason,
+       case when c.removed_at is not null then 'removed'
+            when c.replaced_at is not null then 'replaced'
             when newest.state in ('waiting', 'running', 'submitted') then 'being built'
+            when newest.state = 'done' and result.fence is not null and (c.id is null or made.run_id <= newest.run_id)
+                 and (newest.id, result.fence) is distinct from (c.task_id, c.fence) then 'being checked'
             when c.expires_at < now() then 'expired'
             when newest.state = 'failed' then 'failed'
-            when c.id is null then case when newest.state = 'done' then 'being checked' else 'missing' end
+            when c.id is null then 'missing'
             when c.fingerprint is distinct from i.metadata ->> 'fingerprint' then 'outdated'
             else 'current' end as state
 from item i
@@ -96,18 +100,35 @@ left join computed_file c on c.item_id = i.id and (%(replaced)s or c.replaced_at
 left join project p on p.id = c.project_id
 left join task made on made.id = c.task_id
 left join lateral (
-    select t.state, t.run_id, t.reason from task t where t.item_id = i.id order by t.run_id desc limit 1
+    select t.id, t.step, t.state, t.run_id, t.reason from task t where t.item_id = i.id order by t.run_id desc limit 1
 ) newest on true
-where i.kind = 'package' and i.name >= %(from)s
+left join lateral (
+    select a.fence from attempt a
+    where a.task_id = newest.id and a.step = newest.step and a.outcome = 'done' and a.superseded_at is null
+    order by a.fence desc limit 1
+) result on true
+where i.kind = 'package'
   and (%(projects)s::text[] is null or i.metadata ->> 'project' = any(%(projects)s))
   and (%(item)s::text is null or i.name = %(item)s)
 order by i.name, c.replaced_at desc nulls first, c.id desc
 limit %(limit)s offset %(offset)s;
 
--- get: one computed file by its id.
-select c.*, i.name as item, p.name as project from computed_file c
-left join item i on i.id = c.item_id left join project p on p.id = c.project_id where c.id = %(id)s;
+-- get: one computed file by its id, with the items that it holds.
+select c.id, c.name, i.name as item, c.package, p.name as project, c.store, c.key, c.size, c.sha256, c.etag, c.fingerprint,
+       c.attributes, c.files, c.task_id as task, c.fence, t.run_id as run, c.created_at, c.updated_at, c.replaced_at,
+       c.removed_at, c.expires_at, c.downloads,
+       (select coalesce(json_agg(o.name order by o.name), '[]') from computed_file_item x join item o on o.id = x.item_id
+        where x.computed_file_id = c.id) as items
+from computed_file c
+left join item i on i.id = c.item_id
+left join project p on p.id = c.project_id
+left join task t on t.id = c.task_id
+where c.id = %(id)s;
 
 -- totals: how many packages there are, how many of them have a current file, and their bytes.
 select (select count(*) from item where kind = 'package') as packages, count(*) as current, coalesce(sum(size), 0)::bigint as size
 from computed_file where replaced_at is null and item_id is not null;
+
+-- unknown_projects: which of these names are no project's.
+select w.value as name from json_array_elements_text(%(names)s::json) w
+where not exists (select from project p where p.name = w.value) order by 1;

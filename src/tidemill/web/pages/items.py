@@ -12,8 +12,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from tidemill.catalogue import items as catalogue
 from tidemill.db.database import Row
+from tidemill.domain.kinds import Kind
 from tidemill.domain.states import Outcome, TaskState
 from tidemill.errors import InvalidInput, StorageError
+from tidemill.publishing import computed_files
 from tidemill.runner import look, redo
 from tidemill.web import mmif_view
 from tidemill.web.pages.forms import number, words
@@ -63,6 +65,9 @@ async def item(request: Request, name: str) -> HTMLResponse:
                 body = await look.document(session, site.documents, sha)
             except StorageError as error:
                 lost = error.message
+        package = None
+        if view.item["kind"] == Kind.PACKAGE:
+            (package, *_) = await computed_files.listing(session, package=name, limit=1)
     return render(
         request,
         "item.html",
@@ -78,6 +83,8 @@ async def item(request: Request, name: str) -> HTMLResponse:
         place=mmif_view.Place(),
         run=run,
         here=_address(name),
+        package=package,
+        meaning=computed_files.STATES,
     )
 
 

@@ -10,6 +10,8 @@ from fastapi.responses import HTMLResponse, Response
 
 from tidemill.catalogue import edits, items, statuses
 from tidemill.domain.fields import Fields
+from tidemill.domain.item_edits import package_refused
+from tidemill.domain.kinds import Kind
 from tidemill.errors import InvalidInput, TidemillError
 from tidemill.web import record_form
 from tidemill.web.rendering import redirect, render, site_of
@@ -22,6 +24,8 @@ async def form(request: Request, name: str) -> HTMLResponse:
     """The form of one record."""
     async with site_of(request).database.begin() as session:
         record = await items.get(session, name)
+        if record["kind"] == Kind.PACKAGE:
+            raise package_refused([name])
         fields = await edits.declared(session)
         words = await statuses.used(session)
     return _page(request, name, record_form.drawn(record, fields), words)

@@ -1,0 +1,73 @@
+"""Looking at computed files, as operators see them: what there is of each package, and how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.errors import InvalidInput, NotFound, UnknownIds
+
+MOST_ROWS = 1000
+
+STATES = {
+    "current": "It is there, and made from the newest plan.",
+    "outdated": "It is there, and its plan is no longer the newest: make it anew.",
+    "being built": "A run has it in hand; what was there before can be fetched until it is done.",
+    "being checked": "It was built, and is not published until its bytes have been seen in the store.",
+    "failed": "The last run could not make it; what was there before, if anything, can be fetched.",
+    "missing": "There is none: its run was cancelled, or taken away.",
+    "expired": "It can no longer be fetched.",
+    "replaced": "Another was made; its bytes are there until the links that were given out have run out.",
+    "removed": "Another was made, and its bytes are gone.",
+}
+"""How a package or one of its files may stand."""
+
+
+async def listing(
+    session: AsyncSession,
+    *,
+    projects: Sequence[str] | None = None,
+    package: str | None = None,
+    replaced: bool = False,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[Row]:
+    """Packages in order of name, each with its current file where it has one (`id` None: it has none), and with
+    `replaced` those before it: `id, name, package, project, state` (one of `STATES`), `size, sha256, files, store, key,
+    attributes, created_at, updated_at, replaced_at, removed_at, expires_at, downloads`; the attempt that made it: `run,
+    task, fence`; and `newest_run, reason` of the package's newest task.
+
+    Raises InvalidInput, UnknownIds.
+    """
+    if not 1 <= limit <= MOST_ROWS:
+        raise InvalidInput(f"limit is {limit}; it must be from 1 to {MOST_ROWS}.")
+    if projects is not None:
+        asked = {"names": orjson.dumps(list(projects)).decode()}
+        if unknown := await fetch(session, "computed_files.unknown_projects", asked):
+            raise UnknownIds([row["name"] for row in unknown], "projects")
+    params = {
+        "projects": None if projects is None else list(projects),
+        "item": package,
+        "replaced": replaced,
+        "limit": limit,
+        "offset": max(0, offset),
+    }
+    return await fetch(session, "computed_files.listing", params, prepare=False)
+
+
+async def get(session: AsyncSession, file: int) -> Row:
+    """One computed file, replaced or not, with the items that it holds. Raises NotFound."""
+    row = await fetch_one(session, "computed_files.get", {"id": file})
+    if row is None:
+        raise NotFound(f"There is no computed file {file}.")
+    return row
+
+
+async def totals(session: AsyncSession) -> Row:
+    """How many `packages` the site knows, how many of them have a `current` file, and the `size` of these in bytes."""
+    row = await fetch_one(session, "computed_files.totals")
+    assert row is not None
+    return row
