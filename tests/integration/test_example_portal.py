@@ -177,17 +177,17 @@ def _rows(portal: Portal, package: str, name: str) -> list[dict[str, str]]:
 
 def _tables_have_their_rows(portal: Portal) -> None:
     def pairs(package: str, name: str = "single_cell_metadata.tsv") -> list[tuple[str, str]]:
-        return [(row["scpca_sample_id"], row["library_id"]) for row in _rows(portal, package, name)]
+        return [(row["sample"], row["library_id"]) for row in _rows(portal, package, name)]
 
     glioma = "SCPCP999990_SINGLE-CELL_ANN-DATA.zip"
     assert pairs(glioma) == [("SCPCS999990", "SCPCL999990"), ("SCPCS999997", "SCPCL999997")]
-    row = _rows(portal, glioma, "single_cell_metadata.tsv")[1]
-    assert (row["scpca_project_id"], row["diagnosis"], row["seq_unit"]) == (
+    other, row = _rows(portal, glioma, "single_cell_metadata.tsv")
+    assert (row["project"], row["diagnosis"], row["seq_unit"]) == (
         "SCPCP999990",
         "Pilocytic astrocytoma",
         "nucleus",
     )
-    assert (row["subdiagnosis"], row["treatment"]) == ("NA", "carboplatin; vincristine")
+    assert (other["treatment"], row["treatment"]) == ("NA", "carboplatin; vincristine")
     assert pairs("SCPCS999991_SPATIAL_SPATIAL-SPACERANGER.zip", *SPOTS) == [("SCPCS999991", "SCPCL999991")]
     both = [("SCPCS999992", "SCPCL999992"), ("SCPCS999993", "SCPCL999992")]
     assert pairs(TOGETHER) == both
@@ -197,7 +197,7 @@ def _tables_have_their_rows(portal: Portal) -> None:
     bulk = pairs("SCPCP999990_ALL_METADATA.zip", "bulk_metadata.tsv")
     assert bulk == [("SCPCS999990", "SCPCL999980"), ("SCPCS999994", "SCPCL999981")]
     samples = _rows(portal, "SCPCP999990_ALL_METADATA.zip", "metadata.tsv")
-    assert [row["scpca_sample_id"] for row in samples] == ["SCPCS999990", "SCPCS999991", "SCPCS999994", "SCPCS999997"]
+    assert [row["sample"] for row in samples] == ["SCPCS999990", "SCPCS999991", "SCPCS999994", "SCPCS999997"]
 
 
 def _bytes_are_those_of_the_bucket(portal: Portal) -> None:
