@@ -36,12 +36,13 @@ def far_worker(
     functions: Functions,
     executors: Mapping[str, Executor] | None = None,
     limit: int | None = None,
+    ca: Path | None = None,
     **pace: Any,
 ) -> Worker:
     """A worker that has nothing but the URL, the token and a folder."""
     kept = Spool(spool, limit)
     kept.open()
-    link = RemoteLink(SiteClient(url, token), kept)
+    link = RemoteLink(SiteClient(url, token, ca=ca), kept)
     bench = Workbench(kept.work, RemoteFiles(link))
     settings = {"slots": 16, "lease": 30.0, "poll": 0.1} | pace
     return Worker(

@@ -155,7 +155,9 @@ async def test_only_its_own_items_documents_and_files_can_be_read(
         assert (await read(path)).status_code == 403, path
 
 
-async def test_what_was_not_delivered_cannot_be_referred_to(mill: Mill, alice: Intruder, mallory: Intruder) -> None:
+async def test_what_was_not_delivered_cannot_be_referred_to(
+    web: Web, mill: Mill, alice: Intruder, mallory: Intruder
+) -> None:
     run = await run_of(mill, items=3)
     (theirs,), (own,) = await alice.claim(), await mallory.claim()
     hidden = document('{"secret": "of alice"}')
@@ -164,7 +166,8 @@ async def test_what_was_not_delivered_cannot_be_referred_to(mill: Mill, alice: I
     for documents in ([], [hidden | {"body": None}], [hidden | {"body": "{}"}], [hidden | {"location": "x"}][:0]):
         said = await mallory.hand_in(done(own, sha256), documents=documents)
         assert said["refused"][0]["missing"] == [sha256]
-    file = {"name": "x.dat", "size": 1, "sha256": sha256, "url": "file:///etc/passwd"}
+    store = web.site.settings.files_url
+    file = {"name": "x.dat", "size": 1, "sha256": sha256, "url": f"{store}/{sha256[:2]}/{sha256}/x.dat"}
     own_body = document('{"own": 1}')
     for name, receipt in (
         ("x.dat", ""),
@@ -175,10 +178,15 @@ async def test_what_was_not_delivered_cannot_be_referred_to(mill: Mill, alice: I
         ("a\\b", ""),
     ):
         result = done(own, own_body["sha256"]) | {
-            "files": [file | {"name": name}], "receipts": {"file:///etc/passwd": receipt}
+            "files": [file | {"name": name}], "receipts": {file["url"]: receipt}
         }  # fmt: skip
         said = await mallory.hand_in(result, documents=[own_body])
         assert len(said["refused"]) == 1, name
+    for url in (f"{store}/x.dat", f"{store}/{sha256[:2]}/{sha256}/y.dat", f"{store}/../web.key"):
+        said = await mallory.hand_in(
+            done(own, own_body["sha256"]) | {"files": [file | {"url": url}]}, documents=[own_body]
+        )
+        assert "does not lie where it says" in said["refused"][0]["why"], url
     earlier = {"origin_task": theirs["id"], "origin_fence": theirs["fence"], "version": theirs["version_id"]}
     said = await mallory.hand_in(done(own, sha256) | earlier)
     assert len(said["refused"]) == 1
@@ -191,12 +199,14 @@ async def test_what_the_site_knows_is_not_taken_from_the_worker(mill: Mill, mall
     body = document('{"own": 1}')
     lies = {"app": 99, "step": 1, "version": 12345, "pipeline_version": 77, "started": "1999-01-01", "worker_id": 1}
     inputs = [{"name": "passwd", "size": 1, "sha256": "0" * 64, "url": "file:///etc/passwd"}]
-    said = await mallory.hand_in(done(task, body["sha256"]) | lies | {"inputs": inputs}, documents=[body])
+    more = {"inputs": inputs, "files": [inputs[0], inputs[0] | {"url": "sftp://centre/sps/a.dat"}]}
+    said = await mallory.hand_in(done(task, body["sha256"]) | lies | more, documents=[body])
     assert said["moved"]
     (attempt,) = await mill.attempts(run)
     assert (attempt["step"], attempt["app_version_id"], attempt["worker_id"]) == (0, 1, mallory.worker)
     assert attempt["started_at"].year > 2000
     assert attempt["inputs"][0]["url"] == "worker://worker/etc/passwd"
+    assert [file["url"] for file in attempt["files"]] == ["worker://worker/etc/passwd", "sftp://centre/sps/a.dat"]
 
 
 async def test_paths_in_uploads_stay_in_their_folder(web: Web, mallory: Intruder, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ HTTP below `/api/worker`, JSON in UTF-8, gzip where it helps. Every request bear
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from tidemill.errors import InvalidInput, WrongProtocol
@@ -93,4 +95,13 @@ def check_file_name(name: str) -> str:
 
 def file_url(base: str, sha256: str, name: str) -> str:
     """Where the file store at `base` keeps a file: known before it is there, since its content names the place."""
-    return f"{base}/{quote(f'{sha256[:2]}/{sha256}/{name}')}"
+    return f"{base}/{_place(sha256, name)}"
+
+
+def for_delivery(file: Mapping[str, Any]) -> bool:
+    """Whether a file of a result is in the spool, to lie in the site's store; else a step put it somewhere itself."""
+    return str(file["url"]).endswith(f"/{_place(file['sha256'], file['name'])}")
+
+
+def _place(sha256: str, name: str) -> str:
+    return quote(f"{sha256[:2]}/{sha256}/{name}")

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from tidemill.db.database import Row
 from tidemill.errors import InvalidInput
-from tidemill.runner.remote_protocol import check_file_name, file_url
+from tidemill.runner.remote_protocol import check_file_name, file_url, for_delivery
 from tidemill.runner.remote_uploads import Upload, Uploads
 from tidemill.storage.documents import DocumentStore, Stored
 
@@ -121,8 +121,9 @@ class Judge:
         if row.get("origin_task") is not None and not known["earlier"]:
             raise _Refused("There is no earlier result such as it refers to.")
         taken = {name: row.get(name) for name in TAKEN}
-        taken["files"] = uploaded.files(row.get("files"))
-        taken["inputs"] = _inputs(row.get("inputs"), str(row.get("hostname") or "worker"))
+        host = str(row.get("hostname") or "worker")
+        taken["files"] = uploaded.files(row.get("files"), host)
+        taken["inputs"] = _elsewhere(row.get("inputs") or (), host) or None
         own_knowledge = {name: known[name] for name in ("step", "app", "pipeline_version", "version", "started")}
         return taken | own_knowledge | {
             "task": row["task"], "fence": row["fence"], "input": row.get("input") or known["input"]
@@ -146,14 +147,19 @@ class _Uploaded:
             return None
         return size if self.uploads.proves(receipt, Upload(self.token, "document", sha256, size)) else None
 
-    def files(self, files: Sequence[Mapping[str, Any]] | None) -> list[Row] | None:
-        """The files, each of which was uploaded and lies where it says."""
+    def files(self, files: Sequence[Mapping[str, Any]] | None, host: str) -> list[Row] | None:
+        """The files: those that were uploaded, which lie in the site's store, and those that a step put elsewhere."""
         kept = []
         for file in files or ():
             try:
                 name = check_file_name(file["name"])
             except InvalidInput as error:
                 raise _Refused(error.message) from error
+            if not for_delivery(file):
+                if str(file["url"]).startswith(self.uploads.files_url):
+                    raise _Refused(f"The file {name} does not lie where it says.")
+                kept += _elsewhere([file], host)
+                continue
             sha256, size = file["sha256"], file["size"]
             url = file_url(self.uploads.files_url, sha256, name)
             receipt = self.receipts.get(file["url"], "")
@@ -163,13 +169,13 @@ class _Uploaded:
         return kept or None
 
 
-def _inputs(inputs: Sequence[Mapping[str, Any]] | None, host: str) -> list[Row] | None:
-    """Side inputs as they were used there; a path of that machine must not be taken for one of the site's."""
+def _elsewhere(files: Sequence[Mapping[str, Any]], host: str) -> list[Row]:
+    """Files that the site does not have; a path of that machine must not be taken for one of the site's."""
     kept = []
-    for one in inputs or ():
+    for one in files:
         url, scheme = one["url"], urlsplit(one["url"]).scheme
         if scheme in ("", "file"):
             path = urlsplit(url).path if scheme else quote(url)
             url = f"worker://{quote(host, safe='')}/{path.lstrip('/')}"
         kept.append({"name": one["name"], "size": one["size"], "sha256": one["sha256"], "url": url})
-    return kept or None
+    return kept

@@ -10,7 +10,7 @@ from typing import Any
 from tidemill.db.database import Row
 from tidemill.errors import Conflict, StorageError
 from tidemill.runner.remote_client import SiteClient, TooLarge
-from tidemill.runner.remote_protocol import PIECE
+from tidemill.runner.remote_protocol import PIECE, for_delivery
 from tidemill.runner.results import Result
 from tidemill.runner.spool import SPOOLED, Spool
 
@@ -37,7 +37,7 @@ class Sender:
         for one in result.documents:
             if one["location"] == SPOOLED and (anew or one["sha256"] not in self._receipts):
                 self._receipts[one["sha256"]] = await self._send(worker, "document", one["sha256"], one["size"], "")
-        for file in result.row.get("files") or ():
+        for file in filter(for_delivery, result.row.get("files") or ()):
             if anew or file["url"] not in self._receipts:
                 receipt = await self._send(worker, "file", file["sha256"], file["size"], file["name"])
                 self._receipts[file["url"]] = receipt
@@ -45,7 +45,7 @@ class Sender:
     def receipts(self, result: Result) -> dict[str, str]:
         """What proves that what a result refers to was sent: by SHA-256 for a document, by URL for a file."""
         names = [one["sha256"] for one in result.documents if one["location"] == SPOOLED]
-        names += [file["url"] for file in result.row.get("files") or ()]
+        names += [file["url"] for file in filter(for_delivery, result.row.get("files") or ())]
         return {name: self._receipts[name] for name in names if name in self._receipts}
 
     def forget(self, results: Sequence[Result]) -> None:

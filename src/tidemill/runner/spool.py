@@ -30,6 +30,7 @@ import structlog
 
 from tidemill.errors import Conflict, InvalidInput
 from tidemill.executors.workbench import checksum
+from tidemill.runner.remote_protocol import for_delivery
 from tidemill.runner.results import Result
 
 log = structlog.get_logger()
@@ -244,7 +245,7 @@ def result_key(result: Result) -> tuple[int, int]:
 def needs(result: Result) -> list[str]:
     """The SHA-256 of the blobs that a result refers to."""
     documents = [str(one["sha256"]) for one in result.documents if one["location"] == SPOOLED]
-    return documents + [str(one["sha256"]) for one in result.row.get("files") or ()]
+    return documents + [str(one["sha256"]) for one in filter(for_delivery, result.row.get("files") or ())]
 
 
 def _lines(path: Path) -> Iterator[Any]:
