@@ -57,10 +57,9 @@ async def publish(database: Database, store: str, key: str, body: bytes, **colum
             name=name,
             store=store,
             key=key,
-            size=len(body),
             sha256=hashlib.sha256(body).hexdigest(),
             fingerprint="f" * 64,
-            **({"package": "atlas"} | columns),
+            **({"package": "atlas", "size": len(body)} | columns),
         )
         session.add(row)
         await session.flush()
