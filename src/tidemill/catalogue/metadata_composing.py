@@ -22,6 +22,12 @@ class Composed:
 
     name: str
     put: str
+    named: bool
+    """Whether it has a row of its own."""
+
+    def row(self) -> str:
+        """As the statements take it."""
+        return f'{{"name":{written(self.name)},"put":{self.put},"named":{written(self.named)}}}'
 
 
 def chunks(records: Records, shelf: Shelf, collects: Sequence[Collect]) -> Iterator[list[Composed]]:
@@ -34,7 +40,7 @@ def chunks(records: Records, shelf: Shelf, collects: Sequence[Collect]) -> Itera
         if chunk and (len(chunk) == ROWS or length + len(put) > CHARACTERS):
             yield chunk
             chunk, length = [], 0
-        chunk.append(Composed(name, put))
+        chunk.append(Composed(name, put, name in shelf.items))
         length += len(put)
     if chunk:
         yield chunk

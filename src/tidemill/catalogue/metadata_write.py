@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue.listing import Listed
 from tidemill.catalogue.metadata_composing import Composed, chunks
 from tidemill.catalogue.metadata_records import Records, Shelf
 from tidemill.db.database import Row, fetch, fetch_one
@@ -52,9 +51,9 @@ class ProjectReport:
     placed: int = 0
     """Items that came into the project."""
     parts: int = 0
-    left: Listed = field(default_factory=Listed)
+    left: list[str] = field(default_factory=list)
     """Items that its tables no longer name, and that are no longer in it."""
-    kept: Listed = field(default_factory=Listed)
+    kept: list[str] = field(default_factory=list)
     """Items that its tables no longer name, and that are still in it because files of it belong to them."""
 
 
@@ -74,9 +73,9 @@ async def write_project(session: AsyncSession, name: str | None, records: Record
     names = written(sorted(shelf.names()))
     await _items(session, project, names, records, shelf, wish, report)
     for gone in await fetch(session, "metadata.drop_items", {"project": project, "names": names}):
-        (report.kept if gone["stays"] else report.left).add(gone["name"])
+        (report.kept if gone["stays"] else report.left).append(gone["name"])
     changed = project is not None and await _project(session, project, records, shelf, wish)
-    moved = report.created or report.changed or report.placed or report.left.count or report.kept.count
+    moved = report.created or report.changed or report.placed or report.left or report.kept
     report.outcome = CHANGED if changed or moved else UNCHANGED
     if not loaded and project is not None:
         report.outcome = CREATED
@@ -120,7 +119,7 @@ async def _with_files(session: AsyncSession, chunk: list[Composed], wish: Wish) 
     for row in await fetch(session, "metadata.file_values", params):
         found.setdefault(row["name"], {})[row["field"]] = _value(collects[row["field"]], row)
     nothing = {key: one.value([], 0) for key, one in collects.items()}
-    return [Composed(one.name, written(json.loads(one.put) | nothing | found.get(one.name, {}))) for one in chunk]
+    return [replace(one, put=written(json.loads(one.put) | nothing | found.get(one.name, {}))) for one in chunk]
 
 
 async def _project(session: AsyncSession, project: int, records: Records, shelf: Shelf, wish: Wish) -> bool:
@@ -147,7 +146,7 @@ def _value(collect: Collect, row: Row) -> Any:
 
 
 def _rows(chunk: Sequence[Composed]) -> str:
-    return listed([f'{{"name":{written(one.name)},"put":{one.put}}}' for one in chunk])
+    return listed([one.row() for one in chunk])
 
 
 async def _count(session: AsyncSession, statement: str, params: dict[str, Any]) -> int:

@@ -92,13 +92,17 @@ def tell_project(done: ProjectReport) -> None:
         return
     parts = f", {count(done.parts, 'part')}" if done.parts else ""
     tell(f"{name}: {done.outcome}; {count(done.items, 'item')}, {done.created:,} new, {done.changed:,} changed{parts}")
-    for what, listed in (
+    for what, names in (
         ("no longer named, and taken out of the project", done.left),
         ("no longer named; they stay in the project, since files of it belong to them", done.kept),
     ):
-        if listed.count:
-            more = f", … and {listed.count - SHOWN:,} more" if listed.count > SHOWN else ""
-            tell(f"  {count(listed.count, 'item')} {what}: {', '.join(listed.keys[:SHOWN])}{more}")
+        if names:
+            tell(f"  {count(len(names), 'item')} {what}: {_first(names)}")
+
+
+def _first(names: list[str]) -> str:
+    more = f", … and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def tell_summary(report: LoadReport) -> None:
@@ -117,9 +121,8 @@ def tell_summary(report: LoadReport) -> None:
     for table in report.unused:
         say(f"  table {table!r}: no synced file matches its pattern")
     if report.gone:
-        more = f", … and {len(report.gone) - SHOWN:,} more" if len(report.gone) > SHOWN else ""
-        shown = ", ".join(report.gone[:SHOWN]) + more
-        say(f"  {count(len(report.gone), 'project')} named by no metadata file any more, and left as they are: {shown}")
+        named = "named by no metadata file any more, and left as they are"
+        say(f"  {count(len(report.gone), 'project')} {named}: {_first(report.gone)}")
 
 
 def tell_mistakes(error: TablesRefused, *, json: bool) -> None:

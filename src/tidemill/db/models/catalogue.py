@@ -134,6 +134,8 @@ class Described(Base):
     project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
     """NULL: tables that name no project."""
     keys: Mapped[list[Any]]
+    named: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether it had a row of its own, so that it is in the project because of the tables; else only parts."""
 
 
 class ItemFile(Base):

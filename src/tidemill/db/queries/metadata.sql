@@ -22,14 +22,15 @@ from project p;
 -- loaded_without_project: whether items of no project were ever loaded.
 select exists (select from described where project_id is null) as loaded;
 
--- unknown_items: which of these items are in their projects neither by a record nor by a file.
+-- unknown_items: which of these items are in their projects neither by a file nor because a person or a step put them there.
 select w.project, w.item
 from json_to_recordset(%(pairs)s::json) as w(project text, item text)
 where not exists (
     select from item i
     where i.name = w.item and i.kind = 'item' and (
         w.project is null
-        or exists (select from project_item x join project p on p.id = x.project_id where x.item_id = i.id and p.name = w.project)
+        or exists (select from project_item x join project p on p.id = x.project_id where x.item_id = i.id and p.name = w.project
+                   and not exists (select from described d where d.item_id = i.id and d.project_id = p.id and d.named))
         or exists (select from item_file x join file f on f.id = x.file_id join project p on p.id = f.project_id
                    where x.item_id = i.id and p.name = w.project)));
 
@@ -77,13 +78,13 @@ group by i.name, c.field;
 -- merge_items: give items what the tables say: what is new or other is put, what the same tables said before and say no
 -- longer is taken out, all else stays. They are put into the project. What is as it was is not written.
 with wanted as materialized (
-    select i.id, i.metadata, r.put, d.keys
-    from json_to_recordset(%(rows)s::json) as r(name text, put jsonb)
+    select i.id, i.metadata, r.put, r.named, d.keys, d.named as named_before
+    from json_to_recordset(%(rows)s::json) as r(name text, put jsonb, named boolean)
     join item i on i.name = r.name
     left join described d on d.item_id = i.id and coalesce(d.project_id, 0) = coalesce(%(project)s::bigint, 0)
 ),
 renewed as materialized (
-    select w.id, w.metadata, w.keys,
+    select w.id, w.metadata, w.keys, w.named, w.named_before,
            (w.metadata - array(
                select k from jsonb_array_elements_text(w.keys) k
                where not w.put ? k and not exists (
@@ -99,9 +100,10 @@ changed as (
     returning 1
 ),
 noted as (
-    insert into described (item_id, project_id, keys)
-    select r.id, %(project)s::bigint, r.keys_now from renewed r where r.keys is distinct from r.keys_now
-    on conflict (item_id, (coalesce(project_id, 0))) do update set keys = excluded.keys
+    insert into described (item_id, project_id, keys, named)
+    select r.id, %(project)s::bigint, r.keys_now, r.named from renewed r
+    where (r.keys, r.named_before) is distinct from (r.keys_now, r.named)
+    on conflict (item_id, (coalesce(project_id, 0))) do update set keys = excluded.keys, named = excluded.named
 ),
 placed as (
     insert into project_item (project_id, item_id)

@@ -86,6 +86,7 @@ def _described() -> None:
         sa.Column("item_id", sa.BigInteger(), nullable=False),
         sa.Column("project_id", sa.BigInteger(), nullable=True),
         sa.Column("keys", keys, nullable=False),
+        sa.Column("named", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name="described_item_id_fkey", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="described_project_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="described_pkey"),
