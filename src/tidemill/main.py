@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.types import ASGIApp
 
+    from tidemill.executors.contract import Report
     from tidemill.runner.remote_client import SiteClient
     from tidemill.runner.remote_desk import Desk
     from tidemill.runner.spool import Spool
@@ -65,10 +66,10 @@ class Site:
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
-        clock = Doer(self.documents, reader(self.database)).duty()
+        clock = Doer(self.documents, reader(self.database)).duties()
         days = self.settings.changes_kept
         pruning = [prune_changes(days)] if days else []
-        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), clock, *pruning))
+        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), *clock, *pruning))
 
     @asynccontextmanager
     async def keeping_house(self) -> AsyncIterator[None]:
@@ -84,7 +85,7 @@ class Site:
         """A worker of this site. `functions`: the Python steps that it has, by name."""
         bench = self.workbench()
         executors = make_executors(
-            allowed_addresses=self.settings.app_addresses, functions=functions or {}, bench=bench
+            allowed_addresses=self.settings.app_addresses, functions=functions or {}, bench=bench, builder=_built
         )
         pace = Pace(slots or self.settings.slots, self.settings.lease, self.settings.poll)
         return Worker(
@@ -95,6 +96,13 @@ class Site:
             functions=tuple(f"python:{name}" for name in functions or {}),
             bench=bench,
         )
+
+
+async def _built(plan: bytes, report: Report) -> bytes:
+    """What the engine of packages builds with."""
+    from tidemill.publishing.build import build
+
+    return (await build(plan, report)).document()
 
 
 def remote_worker(
@@ -112,7 +120,9 @@ def remote_worker(
 
     link = RemoteLink(client, spool)
     bench = Workbench(spool.work, RemoteFiles(link))
-    executors = make_executors(allowed_addresses=settings.app_addresses, functions=functions, bench=bench)
+    executors = make_executors(
+        allowed_addresses=settings.app_addresses, functions=functions, bench=bench, builder=_built
+    )
     return Worker(
         link,
         executors,
@@ -128,6 +138,7 @@ def make_web(site: Site) -> ASGIApp:
     # Imported only where something is served: commands that do not should start quickly.
     from tidemill.api.app import make_api
     from tidemill.api.live import live_socket
+    from tidemill.api.portal.app import make_portal_api
     from tidemill.api.problems import status_of
     from tidemill.feed.live import LiveFeed
     from tidemill.runner import look
@@ -139,7 +150,9 @@ def make_web(site: Site) -> ASGIApp:
     feed = LiveFeed(site.database, look.overview, some_runs)
     desk = site.desk()
     api = make_api(site, feed, desk)
-    return make_app(site, feed, api=api, live=live_socket(feed), status_of=status_of, beside=[desk.run])
+    portal_api = make_portal_api(site)
+    live = live_socket(feed)
+    return make_app(site, feed, api=api, portal_api=portal_api, live=live, status_of=status_of, beside=[desk.run])
 
 
 @asynccontextmanager

@@ -8,11 +8,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 from tests.watching import Watched
 
 from tidemill.db.database import Database, Row
-from tidemill.errors import InvalidInput, NotFound, StorageError
+from tidemill.errors import Conflict, InvalidInput, NotFound, StorageError
 from tidemill.pipelines import schedules
 from tidemill.pipelines.schedules import ScheduleWish, cron_fault, next_time
 from tidemill.runner.schedules import Doer
@@ -37,7 +36,7 @@ async def mill(database: Database, documents: DocumentStore) -> Watched:
 
 @pytest.fixture
 def doer(documents: DocumentStore) -> Doer:
-    async def sync(session: AsyncSession, source: str) -> str:
+    async def sync(source: str) -> str:
         if source == "broken":
             raise StorageError("The folder is not there: /broken")
         if source == "odd":
@@ -54,6 +53,11 @@ async def make(mill: Watched, name: str, action: Row, cron: str = YEARLY, due: s
         await mill.sql(f"update schedule set next_at = {due} where name = :name", name=name)
 
 
+async def do_due(doer: Doer, database: Database) -> None:
+    await doer.start_due(database)
+    await doer.sync_due(database)
+
+
 async def one(mill: Watched, name: str) -> Row:
     async with mill.database.begin() as session:
         return await schedules.get(session, name)
@@ -61,7 +65,7 @@ async def one(mill: Watched, name: str) -> Row:
 
 async def test_what_is_due_is_done_once_however_many_try(mill: Watched, doer: Doer) -> None:
     await make(mill, "s", START)
-    await asyncio.gather(*(doer.do_due(mill.database) for _ in range(5)))
+    await asyncio.gather(*(do_due(doer, mill.database) for _ in range(5)))
     assert [row["id"] for row in await mill.sql("select id from run")] == [1]
     row = await one(mill, "s")
     assert row["last_result"] == "started run 1 with 2 items"
@@ -74,7 +78,7 @@ async def test_what_is_not_due_or_rests_is_left_alone(mill: Watched, doer: Doer)
     async with mill.database.begin() as session:
         assert await schedules.pause(session, "rests")
         assert not await schedules.pause(session, "rests")
-    await doer.do_due(mill.database)
+    await do_due(doer, mill.database)
     assert await mill.sql("select id from run") == []
 
 
@@ -82,7 +86,7 @@ async def test_times_that_were_missed_are_done_once_and_said(mill: Watched, doer
     await make(
         mill, "nightly", START, "0 2 * * *", due="date_trunc('day', now()) - interval '3 days' + interval '2 hours'"
     )
-    await doer.do_due(mill.database)
+    await do_due(doer, mill.database)
     assert len(await mill.sql("select id from run")) == 1
     row = await one(mill, "nightly")
     assert "started run 1 with 2 items (late: it was due at" in row["last_result"]
@@ -95,7 +99,7 @@ async def test_what_was_missed_while_it_rested_is_not_made_up_for(mill: Watched,
     async with mill.database.begin() as session:
         await schedules.pause(session, "s")
         await schedules.pause(session, "s", False)
-    await doer.do_due(mill.database)
+    await do_due(doer, mill.database)
     assert await mill.sql("select id from run") == []
 
 
@@ -105,7 +109,7 @@ async def test_what_fails_says_so_undoes_itself_and_comes_again(mill: Watched, d
     await make(mill, "c", {"start": {"batch": "june", "pipeline": "chain"}})
     await make(mill, "d", {"start": {"batch": "may", "pipeline": "chain", "only_not_done": True}})
     await make(mill, "e", START)
-    await doer.do_due(mill.database)
+    await do_due(doer, mill.database)
     rows = {
         row["name"]: row for row in await mill.sql("select name, last_result, next_at > now() as ahead from schedule")
     }
@@ -116,44 +120,90 @@ async def test_what_fails_says_so_undoes_itself_and_comes_again(mill: Watched, d
     assert rows["e"]["last_result"] == "started run 2 with 2 items"
     assert all(row["ahead"] for row in rows.values())
     await mill.sql("update schedule set next_at = now() where name = 'd'")
-    await doer.do_due(mill.database)
+    await do_due(doer, mill.database)
     assert (await one(mill, "d"))["last_result"].startswith("nothing was started: Batch 'may' has nothing that chain")
 
 
 async def test_a_process_that_dies_in_the_middle_leaves_it_due(mill: Watched, documents: DocumentStore) -> None:
     begun = asyncio.Event()
 
-    async def sync(session: AsyncSession, source: str) -> str:
+    async def sync(source: str) -> str:
         begun.set()
         await asyncio.sleep(60)
         return "never"
 
     await make(mill, "s", {"sync": "slow"})
-    dying = asyncio.create_task(Doer(documents, sync).do_due(mill.database))
+    dying = asyncio.create_task(Doer(documents, sync).sync_due(mill.database))
     await begun.wait()
 
-    async def quick(session: AsyncSession, source: str) -> str:
+    async def quick(source: str) -> str:
         return "read"
 
     other = Doer(documents, quick)
-    await other.do_due(mill.database)
+    await do_due(other, mill.database)
     assert (await one(mill, "s"))["last_at"] is None, "the first one is still at it"
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
-    await other.do_due(mill.database)
+    await do_due(other, mill.database)
     assert (await one(mill, "s"))["last_result"] == "read"
+
+
+async def test_a_long_sync_holds_back_no_transaction_no_run_and_no_other_sync(
+    mill: Watched, documents: DocumentStore
+) -> None:
+    begun, may_end, done = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def sync(source: str) -> str:
+        if source == "slow":
+            begun.set()
+            await may_end.wait()
+        done.append(source)
+        return f"read {source}"
+
+    doer = Doer(documents, sync)
+    await make(mill, "long", {"sync": "slow"})
+    at_work = [asyncio.create_task(doer.sync_due(mill.database)) for _ in range(3)]
+    await begun.wait()
+    open_ones = await mill.sql(
+        "select query from pg_stat_activity "
+        "where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null"
+    )
+    assert open_ones == [], "a transaction stays open while a source is read"
+    with pytest.raises(Conflict, match="being done already"):
+        await doer.run_now(mill.database, "long")
+    await make(mill, "short", {"sync": "quick"})
+    await make(mill, "run", START)
+    await doer.start_due(mill.database)
+    await doer.sync_due(mill.database)
+    assert (await one(mill, "run"))["last_result"] == "started run 1 with 2 items"
+    assert done == ["quick"]
+    may_end.set()
+    await asyncio.gather(*at_work)
+    assert done == ["quick", "slow"]
+    assert (await one(mill, "long"))["last_result"] == "read slow"
+
+
+async def test_a_schedule_that_is_changed_while_it_is_done_keeps_its_new_time(
+    mill: Watched, documents: DocumentStore
+) -> None:
+    async def sync(source: str) -> str:
+        await make(mill, "s", {"sync": "tapes"}, cron="0 0 1 6 *", due=None)
+        return "read tapes"
+
+    await make(mill, "s", {"sync": "tapes"})
+    await Doer(documents, sync).sync_due(mill.database)
+    row = await one(mill, "s")
+    assert (row["next_at"].month, row["last_result"]) == (6, "read tapes")
 
 
 async def test_done_at_once_by_a_person_the_next_time_stays(mill: Watched, doer: Doer) -> None:
     await make(mill, "s", {"sync": "tapes"}, due=None)
     before = await one(mill, "s")
-    async with mill.database.begin() as session:
-        assert await doer.run_now(session, "s") == "read tapes (asked for by a person)"
+    assert await doer.run_now(mill.database, "s") == "read tapes (asked for by a person)"
     after = await one(mill, "s")
     assert (after["next_at"], after["last_result"]) == (before["next_at"], "read tapes (asked for by a person)")
     with pytest.raises(NotFound, match="Did you mean 's'"):
-        async with mill.database.begin() as session:
-            await doer.run_now(session, "S")
+        await doer.run_now(mill.database, "S")
 
 
 async def test_changing_the_time_makes_a_new_next_one_and_changing_the_action_does_not(mill: Watched) -> None:
@@ -220,6 +270,6 @@ async def test_a_schedule_reads_a_real_folder(database: Database, documents: Doc
         url=tmp_path.as_uri(),
     )
     await make(mill, "s", {"sync": "tapes"})
-    await Doer(documents, reader(database)).do_due(database)
-    assert (await one(mill, "s"))["last_result"] == "read 1 files of tapes: 1 new files, 0 changed, 1 new items"
+    await do_due(Doer(documents, reader(database)), database)
+    assert (await one(mill, "s"))["last_result"] == "read 1 file of tapes: 1 new file, 0 changed, 1 new item"
     assert await mill.sql("select name from item") == [{"name": "one"}]

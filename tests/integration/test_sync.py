@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from sqlalchemy import select, text
 from tests.factory import make_run
 
 from tidemill.catalogue import items, projects, statuses
-from tidemill.catalogue.spool import Spool
-from tidemill.catalogue.sync import SyncReport, history, sync
+from tidemill.catalogue.sorting import Blocks
+from tidemill.catalogue.sources import syncs
+from tidemill.catalogue.sync import sync
+from tidemill.catalogue.sync_report import SyncReport
 from tidemill.db.database import Database
 from tidemill.db.models import Source
 from tidemill.db.queries import sql
@@ -90,8 +91,14 @@ async def test_a_second_sync_makes_the_catalogue_true_to_the_source(database: Da
     assert (await _item(database, "02"))["file_list"] == []
     assert (await _item(database, "01"))["file_list"][0]["size"] == 18
     async with database.begin() as session:
-        kept = await history(session, "recordings")
-    assert [(row["seen"], row["created"], row["deleted"]) for row in kept] == [(20, 1, 1), (20, 0, 0), (20, 20, 0)]
+        kept = await syncs(session, "recordings")
+    assert [(row["seen"], row["created"], row["deleted"]) for row in kept] == [
+        (20, 1, 1),
+        (20, 1, 1),
+        (20, 0, 0),
+        (20, 20, 0),
+    ]
+    assert [row["details"]["dry_run"] for row in kept] == [False, True, False, False]
     assert kept[0]["details"]["gone"]["keys"] == ["02.wav"]
 
 
@@ -164,12 +171,11 @@ async def test_a_sync_that_breaks_off_changes_nothing(
 ) -> None:
     _write(folder, "a.wav")
 
-    def cut(self: Spool) -> Iterator[bytes]:
-        yield b"half a li"
-        raise OSError(28, "No space left on device")
+    def cut(self: Blocks) -> bytes:
+        return b"half a li"
 
     with monkeypatch.context() as patch:
-        patch.setattr(Spool, "blocks", cut)
+        patch.setattr(Blocks, "__next__", cut)
         with pytest.raises(TidemillError):
             await _sync(database)
     with pytest.raises(NotFound):

@@ -85,6 +85,6 @@ async def resume(session: Session, name: str) -> Response:
 
 
 @router.post("/{name}/run", summary="Do it at once; its next time stays")
-async def run_now(session: Session, site: Site, name: str) -> Response:
-    result = await Doer(site.documents, reader(site.database)).run_now(session, name)
+async def run_now(site: Site, name: str) -> Response:
+    result = await Doer(site.documents, reader(site.database)).run_now(site.database, name)
     return Json({"schedule": name, "result": result})

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
+import orjson
 from obstore.exceptions import BaseError
 
+from tidemill.domain.keys import is_path
 from tidemill.errors import InvalidInput, StorageError
 from tidemill.storage.s3 import s3_page
 from tidemill.storage.stores import SCHEMES, Seen, open_store
 
 SHOWN = 1000
-"""Keys listed of those that no rule matches, that are gone, or that cannot be stored; all are counted."""
+"""Keys of one kind that are held in memory; all are counted, and none is lost."""
 PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
 """Endings of files that somebody is still writing."""
 PAGE = 1000
@@ -26,15 +29,27 @@ PAGE = 1000
 
 @dataclass(slots=True)
 class Listed:
-    """Keys of one kind: how many, and the first of them."""
+    """Keys of one kind: how many, and the first of them. The others are in a temporary file."""
 
     count: int = 0
     keys: list[str] = field(default_factory=list)
+    _others: IO[bytes] | None = None
 
     def add(self, key: str) -> None:
         self.count += 1
         if len(self.keys) < SHOWN:
             self.keys.append(key)
+            return
+        if self._others is None:
+            self._others = tempfile.TemporaryFile(prefix="tidemill-keys-")  # noqa: SIM115 - as long as the report
+        self._others.write(orjson.dumps(key) + b"\n")
+
+    def all(self) -> Iterator[str]:
+        """Every one of them, where they were added one by one."""
+        yield from self.keys
+        if self._others is not None:
+            self._others.seek(0)
+            yield from map(orjson.loads, self._others)
 
 
 @dataclass(slots=True)
@@ -44,7 +59,7 @@ class LeftOut:
     skipped: int = 0
     """Hidden and partial files of a folder; directory markers of a bucket."""
     unreadable: Listed = field(default_factory=Listed)
-    """Files and folders that could not be read, or whose name is no text that can be stored."""
+    """Files and folders that could not be read, and keys of which no path or no name can be made."""
 
 
 def listing(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterator[Seen]:
@@ -98,7 +113,7 @@ def _usable(seen: Seen, left_out: LeftOut) -> Iterator[Seen]:
     """The file itself, if it is one and a path can be made of its key."""
     if seen.key.endswith("/"):
         left_out.skipped += 1
-    elif "\0" in seen.key or any(part in ("", ".", "..") for part in seen.key.split("/")):
+    elif not is_path(seen.key):
         left_out.unreadable.add(seen.key.replace("\0", "\ufffd"))
     else:
         yield seen
@@ -114,6 +129,9 @@ def _of_folder(folder: Path, left_out: LeftOut) -> Iterator[Seen]:
             stat = entry.stat()
         except (UnicodeEncodeError, OSError):
             left_out.unreadable.add(os.fsencode(key).decode("utf-8", "backslashreplace"))
+            continue
+        if not is_path(key):
+            left_out.unreadable.add(key)
             continue
         modified_at = dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC)
         yield Seen(key, stat.st_size, f"{stat.st_mtime_ns:x}-{stat.st_size:x}", modified_at)

@@ -1,4 +1,4 @@
-"""`tidemill sync`, `items`, `item`: what lies in the sources, and what was done to it."""
+"""`tidemill items`, `item`: the items, and what was done to them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typer.core import TyperGroup
 
 from tidemill.cli import door
 from tidemill.cli.application import application
-from tidemill.cli.output import AsJson, count, duration, emit, out, say, state, table, tell
+from tidemill.cli.output import AsJson, duration, emit, out, say, state, table, tell
 
 if TYPE_CHECKING:
     from tidemill.catalogue.items import Page
-    from tidemill.catalogue.listing import Listed
-    from tidemill.catalogue.sync import SyncReport
     from tidemill.runner.look import ItemView
 
 SHOWN = 10
@@ -32,24 +30,6 @@ class ItemsGroup(TyperGroup):
 
 group = typer.Typer(cls=ItemsGroup, help="The items: search them, add them, edit their records.")
 application.add_typer(group, name="items", rich_help_panel="Items")
-
-
-@application.command(rich_help_panel="Items")
-def sync(
-    source: Annotated[
-        str | None, typer.Argument(help="Name of the source; none: every source.", show_default=False)
-    ] = None,
-    json: AsJson = False,
-) -> None:
-    """Look at what lies in a source, and make files, items and projects of it."""
-    reports = door.run(_sync(source))
-    if json:
-        emit(reports)
-        return
-    for report in reports:
-        _tell_report(report)
-    if not reports:
-        say("There are no sources. `tidemill apply` makes them from a site file.")
 
 
 @group.command("list")
@@ -94,24 +74,6 @@ def item(
         for row in view.attempts:
             if row["log"]:
                 tell(f"\nLog of {row['step_name']} (attempt {row['task_id']}-{row['fence']}):\n{row['log']}")
-
-
-def _tell_report(report: SyncReport) -> None:
-    tell(
-        f"{report.source}: {count(report.seen, 'file')} seen, {report.created:,} new, {report.changed:,} changed; "
-        f"{count(report.items, 'new item')}, {count(report.projects, 'new project')}."
-    )
-    _tell_listed("gone from the source (their records stay)", report.gone)
-    _tell_listed("matched by no layout rule", report.unmatched)
-    _tell_listed("not readable", report.unreadable)
-    for project, number in report.held_out.items():
-        say(f"  {count(number, 'item')} not put into project {project}, which is locked")
-
-
-def _tell_listed(what: str, listed: Listed) -> None:
-    if listed.count:
-        more = f", … and {listed.count - SHOWN:,} more" if listed.count > SHOWN else ""
-        say(f"  {listed.count:,} {what}: {', '.join(listed.keys[:SHOWN])}{more}")
 
 
 def _tell_item(view: ItemView) -> None:
@@ -159,21 +121,6 @@ def _outcome(row: dict[str, Any]) -> str:
 
 def _took(row: dict[str, Any]) -> str:
     return duration((row["finished_at"] - row["started_at"]).total_seconds()) if row["started_at"] else ""
-
-
-async def _sync(source: str | None) -> list[SyncReport]:
-    from sqlalchemy import select
-
-    from tidemill.catalogue import sync as service
-    from tidemill.db.models import Source
-
-    reports = []
-    async with door.opened() as site:
-        async with site.database.begin() as session:
-            names = [source] if source else list(await session.scalars(select(Source.name).order_by(Source.name)))
-        for name in names:
-            reports.append(await service.sync(site.database, name))
-    return reports
 
 
 async def _items(search: str, limit: int, offset: int) -> Page:

@@ -90,8 +90,8 @@ async def _run(name: str) -> str:
     from tidemill.catalogue.sync import reader
     from tidemill.runner.schedules import Doer
 
-    async with door.opened() as site, site.database.begin() as session:
-        return await Doer(site.documents, reader(site.database)).run_now(session, name)
+    async with door.opened() as site:
+        return await Doer(site.documents, reader(site.database)).run_now(site.database, name)
 
 
 async def _remove(name: str) -> None:

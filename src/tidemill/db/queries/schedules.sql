@@ -4,9 +4,28 @@
 select id, name, cron, zone, action, paused, next_at, last_at, last_result, now() as now from schedule
 where %(name)s::text is null or name = %(name)s order by name;
 
--- due: the schedule that has been due longest, held until the transaction ends; none that another process is at.
+-- due_start: the schedule of a start that has been due longest, held until the transaction ends; none that another process is at.
 select id, name, cron, zone, action, next_at, now() as now from schedule
-where next_at <= now() and not paused order by next_at, id limit 1 for update skip locked;
+where next_at <= now() and not paused and not action ? 'sync' order by next_at, id limit 1 for update skip locked;
+
+-- due_syncs: the schedules of syncs that are due, and that nobody is at.
+select id from schedule c
+where next_at <= now() and not paused and action ? 'sync' and not exists (
+    select from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+      and l.database = (select oid from pg_database where datname = current_database())
+      and l.classid = hashtext('schedule')::oid and l.objid = c.id::int::oid)
+order by next_at, id;
+
+-- alone: one process at a time does a schedule; a lock of the session, which holds back nobody's reading of the change feed.
+select pg_try_advisory_lock(hashtext('schedule'), %(id)s::int) as alone;
+
+-- still_due: a schedule, if it is due.
+select id, name, cron, zone, action, next_at, now() as now from schedule where id = %(id)s and next_at <= now() and not paused;
+
+-- synced: what came of reading a source; when it is due again, unless that was changed meanwhile.
+update schedule set last_at = now(), last_result = %(result)s,
+    next_at = case when next_at = %(was)s::timestamptz then %(next)s::timestamptz else next_at end
+where id = %(id)s;
 
 -- named: the schedule of this name, held until the transaction ends.
 select id, name, cron, zone, action, next_at, now() as now from schedule where name = %(name)s for update;

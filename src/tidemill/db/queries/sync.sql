@@ -4,16 +4,20 @@
 select pg_try_advisory_lock(hashtext('sync'), %(source)s::int) as alone, now() as now;
 
 -- plan_for_sets: large sets are joined here with tables that the planner last saw empty.
-select set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true);
+select set_config('enable_nestloop', 'off', false), set_config('enable_seqscan', 'on', false),
+       set_config('plan_cache_mode', 'force_custom_plan', false), set_config('work_mem', '64MB', false);
 
--- seen_table: where what was seen goes, by COPY.
+-- seen_table: where what was seen goes, by COPY; it is gone with its connection.
 create temporary table seen (
     key text not null, size bigint not null, etag text not null, modified_at timestamptz, attributes jsonb not null,
     items text[] not null, project text, locks boolean not null
-) on commit drop;
+);
 
 -- seen_analyze: let the planner know how much was seen.
 analyze seen;
+
+-- hold: what the source is now; nobody changes it until the transaction ends.
+select url, layout, options from source where id = %(source)s for no key update;
 
 -- merge_projects: make the projects that were seen and do not exist yet.
 with made as (
@@ -34,7 +38,7 @@ made as (
 )
 select count(*) as n from made;
 
--- add_files: make the files of a source that are new.
+-- add_files: make the files of a source that are new; how many, and the first of them.
 with made as (
     insert into file (source_id, key, size, etag, modified_at, attributes, project_id)
     select %(source)s, s.key, s.size, s.etag, s.modified_at, s.attributes, p.id
@@ -42,10 +46,10 @@ with made as (
     left join file f on f.source_id = %(source)s and f.key = s.key
     left join project p on p.name = s.project
     where f.id is null
-    on conflict do nothing
-    returning 1
+    returning key
 )
-select count(*) as n from made;
+select (select count(*) from made) as n,
+       (select coalesce(json_agg(key order by key), '[]') from (select key from made limit %(limit)s) first) as keys;
 
 -- change_files: update the files of a source that are other than they were; the unchanged are not touched.
 with made as (
@@ -55,37 +59,43 @@ with made as (
     from seen s left join project p on p.name = s.project
     where f.source_id = %(source)s and f.key = s.key
       and (f.size, f.etag, f.attributes, f.project_id) is distinct from (s.size, s.etag, s.attributes, p.id)
-    returning 1
+    returning f.key
 )
-select count(*) as n from made;
+select (select count(*) from made) as n,
+       (select coalesce(json_agg(key order by key), '[]') from (select key from made limit %(limit)s) first) as keys;
 
--- losing: how many files of a source are gone, of how many, leaving out those of locked projects; and the first of them.
-with gone as materialized (
-    select f.key from file f left join project p on p.id = f.project_id
-    where f.source_id = %(source)s and p.locked is not true and not exists (select from seen s where s.key = f.key)
-)
-select (select count(*) from gone) as gone,
-       (select count(*) from file where source_id = %(source)s) as files,
-       (select coalesce(json_agg(key), '[]') from (select key from gone order by key limit %(limit)s) first) as keys;
+-- gone_table: where the files go that are gone; `locks`: it was a project's lock.
+create temporary table gone (file_id bigint not null, key text not null, kept boolean not null, locks boolean not null) on commit drop;
 
--- kept: how many files of locked projects are gone from a source and stay in the catalogue.
-select count(*) as n from file f join project p on p.id = f.project_id and p.locked
+-- find_gone: the files of a source that were not seen; those of locked projects are kept.
+insert into gone
+select f.id, f.key, p.locked is true, f.attributes @> '{"lock": true}'
+from file f left join project p on p.id = f.project_id
 where f.source_id = %(source)s and not exists (select from seen s where s.key = f.key);
 
--- delete_files: take out the files of a source that are gone, but none of a locked project.
-with gone as (
-    delete from file f
-    where f.source_id = %(source)s and not exists (select from seen s where s.key = f.key)
-      and not exists (select from project p where p.id = f.project_id and p.locked)
+-- losing: how many files are gone and go, how many of those count, how many are kept, and the first that go.
+select count(*) filter (where not kept) as gone, count(*) filter (where not kept and not locks) as counted,
+       count(*) filter (where kept) as kept,
+       (select coalesce(json_agg(key), '[]') from (
+           select key from gone where not kept order by key limit %(limit)s) first) as keys
+from gone;
+
+-- files: how many files of a source may go: not those of locked projects, nor locks.
+select count(*) as files from file f left join project p on p.id = f.project_id
+where f.source_id = %(source)s and p.locked is not true and not f.attributes @> '{"lock": true}';
+
+-- delete_files: take out the files that are gone, but none of a locked project.
+with deleted as (
+    delete from file f using gone g where f.id = g.file_id and not g.kept
     returning 1
 )
-select count(*) as n from gone;
+select count(*) as n from deleted;
 
 -- merge_links: tie files to the items that their keys name now and untie them from the others; those of locked projects stay.
 with wanted as materialized (
     select i.id as item_id, f.id as file_id
     from seen s cross join lateral unnest(s.items) named
-    join item i on i.name = named
+    join item i on i.name = named and i.kind = 'item'
     join file f on f.source_id = %(source)s and f.key = s.key
 ),
 untied as (
@@ -101,13 +111,13 @@ tied as (
     on conflict do nothing
     returning 1
 )
-select (select count(*) from tied) + (select count(*) from untied) as n;
+select (select count(*) from tied) as tied, (select count(*) from untied) as untied;
 
 -- merge_members: put the seen items into their projects, unless those are locked.
 with wanted as materialized (
     select distinct p.id as project_id, i.id as item_id
     from seen s cross join lateral unnest(s.items) named
-    join item i on i.name = named
+    join item i on i.name = named and i.kind = 'item'
     join project p on p.name = s.project and not p.locked
 ),
 made as (
@@ -142,20 +152,21 @@ freed as (
 )
 select (select count(*) from locked) as locked, (select count(*) from freed) as freed;
 
--- locks_gone: the projects whose lock lay in the source when it was last read and is gone.
+-- locks_gone: the projects whose lock lay in the source when it was last read and is gone, and which no other source locks.
 select distinct p.name from file f join project p on p.id = f.project_id
-where f.source_id = %(source)s and (f.attributes ->> 'lock')::boolean
-  and not exists (select from seen s where s.locks and s.project = p.name);
+where f.source_id = %(source)s and f.attributes @> '{"lock": true}'
+  and not exists (select from seen s where s.locks and s.project = p.name)
+  and not exists (select from file o where o.project_id = p.id and o.source_id <> f.source_id and o.attributes @> '{"lock": true}');
 
--- synced: keep the record of a sync, and note when the source was last read.
+-- synced: keep the record of a sync, and, unless it came to nothing, note when the source was last read.
 with noted as (
-    update source set synced_at = now() where id = %(source)s
+    update source set synced_at = now() where id = %(source)s and %(did)s
 )
 insert into sync (source_id, started_at, seen, created, changed, deleted, details)
 values (%(source)s, %(started)s, %(seen)s, %(created)s, %(changed)s, %(deleted)s, %(details)s::jsonb) returning id;
 
--- history: the newest syncs, of one source if named.
-select y.id, s.name as source, y.started_at, y.finished_at, y.seen, y.created, y.changed, y.deleted, y.details
-from sync y join source s on s.id = y.source_id
-where %(source)s::text is null or s.name = %(source)s
-order by y.id desc limit %(limit)s;
+-- prune: forget a source's dry runs after a day, and after a month its syncs that found nothing to do; the newest stay.
+delete from sync y where y.source_id = %(source)s
+  and y.finished_at < now() - case when y.details @> '{"dry_run": true}' then interval '1 day' else interval '30 days' end
+  and (y.details @> '{"dry_run": true}' or y.details @> '{"did_something": false}')
+  and y.id < (select max(n.id) from sync n where n.source_id = %(source)s);

@@ -41,6 +41,5 @@ async def resume(request: Request, name: str) -> RedirectResponse:
 async def run_now(request: Request, name: str) -> RedirectResponse:
     """Do it at once."""
     site = site_of(request)
-    async with site.database.begin() as session:
-        result = await Doer(site.documents, reader(site.database)).run_now(session, name)
+    result = await Doer(site.documents, reader(site.database)).run_now(site.database, name)
     return redirect("/schedules", f"{name}: {result}.")

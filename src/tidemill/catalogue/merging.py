@@ -1,0 +1,135 @@
+"""Making the catalogue true to what was seen in a source: a handful of statements in one transaction.
+
+All of it goes over one connection of its own, which holds the lock of the source and the table of what was seen: if it
+is lost, so is the sync, and nothing was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import psycopg
+
+from tidemill.catalogue.listing import SHOWN, Listed
+from tidemill.catalogue.sorting import COLUMNS
+from tidemill.catalogue.sync_report import RECORDED, SyncReport
+from tidemill.db.database import Row
+from tidemill.db.models import Source
+from tidemill.db.queries import sql
+from tidemill.domain.keys import printable
+from tidemill.errors import Conflict
+
+MANY = 5000
+"""New files above which the planner is told."""
+Connection = psycopg.AsyncConnection[Row]
+
+
+class Merge:
+    """One sync's statements. Psycopg's errors are the caller's to translate."""
+
+    def __init__(self, connection: Connection, source: Source, report: SyncReport) -> None:
+        self._connection, self._source, self.report = connection, source, report
+
+    async def prepare(self) -> None:
+        """Make room for what will be seen. No transaction stays open, so nobody waits for a long listing."""
+        await self._rows("plan_for_sets")
+        await self._rows("seen_table")
+
+    async def copy(self, block: bytes) -> None:
+        """Take in some lines of what was seen."""
+        into = f"copy seen ({COLUMNS}) from stdin".encode()
+        async with self._connection.cursor() as cursor, cursor.copy(into) as copy:
+            await copy.write(block)
+
+    async def merge(self, *, allow_wipe: bool) -> None:
+        """Make files, items, projects, links and locks what was seen. Raises Conflict: too much would go."""
+        report = self.report
+        await self._rows("seen_analyze")
+        await self._hold()
+        report.projects = await self._count("merge_projects")
+        await self._locks()
+        await self._rows("gone_table")
+        await self._rows("find_gone")
+        await self._guard(allow_wipe)
+        report.items = await self._count("merge_items")
+        report.deleted = await self._count("delete_files") if report.gone.count else 0
+        report.changed, report.other = await self._listed("change_files")
+        report.created, report.new = await self._listed("add_files")
+        if report.created > MANY:
+            await self._connection.execute(sql("catalogue.analyze").encode())
+        row = await self._row("merge_links")
+        report.tied, report.untied = row["tied"], row["untied"]
+        await self._count("merge_members")
+        for row in await self._rows("held_out"):
+            report.held_out[row["project"]] = row["items"]
+
+    async def note(self, started: Any) -> None:
+        """Keep the record of this sync."""
+        report = self.report
+        counts = {key: getattr(report, key) for key in ("seen", "created", "changed", "deleted")}
+        details = {key: value for key, value in report.as_json().items() if key not in counts and key != "source"}
+        details["did_something"] = report.did_something and not report.error
+        did = not report.dry_run and not report.error
+        told = {"started": started, "details": orjson.dumps(details).decode(), "did": did}
+        await self._rows("synced", counts | told)
+        await self._rows("prune")
+        await self._connection.execute(sql("catalogue.announce").encode())
+
+    async def _hold(self) -> None:
+        """The source must be what it was when the listing began, and stays so until the end."""
+        source = self._source
+        row = await self._row("hold")
+        if (row["url"], row["layout"], row["options"]) != (source.url, source.layout, source.options):
+            raise Conflict(
+                f"Source {source.name!r} was changed while it was being read. Nothing was changed.", hint="Sync again."
+            )
+
+    async def _locks(self) -> None:
+        unlocked = [row["name"] for row in await self._rows("locks_gone")]
+        row = await self._row("lock_projects", {"unlocked": unlocked})
+        self.report.locked, self.report.unlocked = row["locked"], row["freed"]
+
+    async def _guard(self, allow_wipe: bool) -> None:
+        """Stop before more leaves the catalogue than the source may lose; a listing may be wrong."""
+        report, source = self.report, self._source
+        losing = await self._row("losing", {"limit": SHOWN})
+        report.kept, report.gone = losing["kept"], Listed(losing["gone"], losing["keys"])
+        gone = losing["counted"]
+        if not gone or allow_wipe:
+            return
+        files = (await self._row("files"))["files"]
+        if gone < files and gone <= files * source.may_lose:
+            return
+        share = "all" if gone == files else f"{gone / files:.0%} of"
+        examples = ", ".join(map(printable, losing["keys"][:5])) + (", …" if report.gone.count > 5 else "")
+        report.refused = (
+            f"Source {source.name!r}: {share} its {files:,} files are gone ({gone:,}: {examples}); "
+            f"it may lose {source.may_lose:.0%} at once.{self._left_out()} Nothing was changed."
+        )
+        if not report.dry_run:
+            hint = "To take them out of the catalogue: --allow-bucket-wipe; with --dry-run it only says what would go."
+            raise Conflict(report.refused, hint=hint)
+
+    def _left_out(self) -> str:
+        """What may stand behind it, if its rules were changed rather than its files."""
+        unmatched, ignored = self.report.unmatched.count, self.report.ignored
+        if not unmatched and not ignored:
+            return ""
+        return f" {unmatched:,} keys that lie there match no layout rule, {ignored:,} are left out by one."
+
+    async def _listed(self, statement: str) -> tuple[int, Listed]:
+        row = await self._row(statement, {"limit": RECORDED})
+        return row["n"], Listed(row["n"], row["keys"])
+
+    async def _count(self, statement: str) -> int:
+        return int((await self._row(statement))["n"])
+
+    async def _row(self, statement: str, params: Mapping[str, Any] | None = None) -> Row:
+        return (await self._rows(statement, params))[0]
+
+    async def _rows(self, statement: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+        given = {"source": self._source.id} | dict(params or {})
+        cursor = await self._connection.execute(sql(f"sync.{statement}").encode(), given)
+        return await cursor.fetchall() if cursor.description else []
