@@ -19,10 +19,16 @@ def test_of_a_list_of_tables_only_those_that_differ_are_shown() -> None:
     assert difference("packages", before, after) == lines
 
 
-def test_a_long_text_is_shortened_and_says_how_long_it_is() -> None:
-    (line,) = difference("welcome", "", LONG)
-    assert len(line) < 140
-    assert line.endswith("… (302 characters)")
+def test_a_long_text_is_shortened() -> None:
+    (line,) = difference("welcome", None, LONG)
+    assert line == f'welcome: "{LONG[:109]}…'
+
+
+def test_of_long_texts_the_place_is_shown_where_they_begin_to_differ() -> None:
+    (line,) = difference("readme", LONG + "cats" + LONG, LONG + "dogs" + LONG)
+    before, _, after = line.removeprefix("readme: …").partition(" → …")
+    assert (before[20:24], after[20:24]) == ("cats", "dogs")
+    assert len(line) < 180
 
 
 def test_layout_rules_are_told_apart_by_their_patterns() -> None:

@@ -18,8 +18,8 @@ def difference(key: str, before: Any, after: Any) -> list[str]:
         return [told]
     old, new = _parts(before), _parts(after)
     if new is None or (old is None and before is not None):
-        was = "" if before is None else f"{_short(_text(before), WIDE // 2)} → "
-        return [f"{key}: {was}{_short(_text(after), WIDE if before is None else WIDE // 2)}"]
+        told = _short(_text(after)) if before is None else _changed(_text(before), _text(after))
+        return [f"{key}: {told}"]
     old = old or {}
     lines = [f"{key}:"]
     for name, value in new.items():
@@ -63,5 +63,13 @@ def _step(step: Mapping[str, Any]) -> str:
     return f"{name} {orjson.dumps(rest).decode()}" if rest else str(name)
 
 
+def _changed(before: str, after: str) -> str:
+    """Two long texts from a little before the place where they begin to differ."""
+    alike = (one == other for one, other in zip(before, after, strict=False))
+    start = max(0, next((n for n, same in enumerate(alike) if not same), min(len(before), len(after))) - 20)
+    lead = "…" if start else ""
+    return f"{lead}{_short(before[start:], WIDE // 2)} → {lead}{_short(after[start:], WIDE // 2)}"
+
+
 def _short(text: str, most: int = WIDE) -> str:
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+    return text if len(text) <= most else f"{text[:most]}…"
