@@ -269,4 +269,10 @@ class _Meter:
         if now - self._told >= TELL_EVERY or self._done == self._total:
             self._told = now
             fraction = self._done / self._total if self._total else 1.0
-            self._report(Progress(fraction, f"{amount(self._done)} of {amount(self._total)}"))
+            self._report(Progress(fraction, _of(self._done, self._total)))
+
+
+def _of(done: int, total: int) -> str:
+    """`1.2 of 3.4 GB`: both in the unit of the second."""
+    words, unit = amount(total).split(" ")
+    return f"{done * float(words) / total if total else 0:.3g} of {words} {unit}"
