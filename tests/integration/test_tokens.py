@@ -169,6 +169,16 @@ async def test_a_reader_is_let_in_by_a_link_and_cannot_change_anything(database:
             pass
 
 
+async def test_a_reader_keeps_its_own_cursors_and_no_others(database: Database, web: Web) -> None:
+    async with bearer(web, await given(database, Role.READER, "spectra")) as client:
+        for name, status in (("spectra", 200), ("spectra%2Fnightly", 200), ("other", 403), ("spectra2", 403)):
+            answer = await client.put(f"/api/cursors/{name}", json={"seq": "0-0"})
+            assert answer.status_code == status, name
+        assert "its own cursors, spectra and spectra/…" in answer.json()["error"]["message"]
+        assert (await client.delete("/api/cursors/spectra/nightly")).status_code == 200
+        assert (await client.delete("/api/cursors/spectra/../other")).status_code in (403, 404)
+
+
 async def test_the_database_is_asked_about_once_a_second_and_use_is_noted(database: Database, web: Web) -> None:
     token = await given(database, Role.READER)
     asked = 0

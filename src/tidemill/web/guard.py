@@ -95,7 +95,8 @@ class Guard:
         if acts and not below(scope["path"], PORTAL_API) and not own_origin(headers, required=not caller.header):
             return _refuse(scope, 403, "WrongOrigin", "This request comes from another site's page.", None)
         scope[HOLDER] = caller.holder
-        if caller.holder is not None and (why := refusal(caller.holder.role, scope.get("method"), scope["path"])):
+        holder = caller.holder
+        if holder and (why := refusal(holder.role, scope.get("method"), scope["path"], holder.name)):
             return _refuse(scope, 403, "RoleRefused", why, None)
         return await self._take_key(scope, headers)
 

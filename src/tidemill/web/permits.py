@@ -13,6 +13,7 @@ OPEN = (PORTAL_API, "/portal", "/download", "/static")
 
 WORKERS = "/api/worker"
 TOKENS = "/api/tokens"
+CURSORS = "/api/cursors"
 
 
 def is_open(scope: Scope) -> bool:
@@ -20,8 +21,8 @@ def is_open(scope: Scope) -> bool:
     return scope["type"] == "http" and any(below(scope["path"], top) for top in OPEN)
 
 
-def refusal(role: Role, method: str | None, path: str) -> str | None:
-    """Why the holder of a token may not do this, in a sentence; None: it may. `method` None: the live socket."""
+def refusal(role: Role, method: str | None, path: str, name: str = "") -> str | None:
+    """Why the holder of the token `name` may not do this, in a sentence; None: it may. `method` None: the live socket."""
     if role is Role.DOWNLOADER:
         # A person's key says who they are; what they may have is for whoever answers there to say.
         if method and any(below(path, top) for top in OPEN):
@@ -35,7 +36,10 @@ def refusal(role: Role, method: str | None, path: str) -> str | None:
     if below(path, TOKENS):
         return "Tokens are given out with the site's own key."
     if role is Role.READER and not (method is None or method in READING or below(path, PORTAL_API)):
-        return "This token is a reader's: it may look at everything and change nothing."
+        if name and below(path, f"{CURSORS}/{name}"):
+            return None
+        own = f" but its own cursors, {name} and {name}/…" if below(path, CURSORS) else ""
+        return f"This token is a reader's: it may look at everything and change nothing{own}."
     return None
 
 
