@@ -22,7 +22,7 @@ def is_open(scope: Scope) -> bool:
 
 
 def refusal(role: Role, method: str | None, path: str, name: str = "") -> str | None:
-    """Why the holder of the token `name` may not do this, in a sentence; None: it may. `method` None: the live socket."""
+    """Why the holder of this token may not do this, in a sentence; None: it may. `method` None: the live socket."""
     if role is Role.DOWNLOADER:
         # A person's key says who they are; what they may have is for whoever answers there to say.
         if method and any(below(path, top) for top in OPEN):
