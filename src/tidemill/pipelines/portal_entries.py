@@ -178,6 +178,8 @@ class PublishingEntry(Entry):
     """How long a replaced package can still be fetched by the links that were given out."""
     dataset_days: float = Field(default=7, gt=0)
     """How long a dataset can be downloaded."""
+    originals: bool = False
+    """Whether original files can be downloaded one by one, too."""
 
 
 class TermsEntry(Entry):
