@@ -35,8 +35,14 @@ def value_of(column: Column, cell: Any) -> Any:
     return value
 
 
-def in_step(columns: Mapping[str, str], separator: str, row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A list of tables out of columns that are lists in step. Raises ValueError where they are not equally long."""
+def in_step(
+    columns: Mapping[str, str], separator: str, row: Mapping[str, Any], types: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """A list of tables out of columns that are lists in step; `types` of keys that are not text.
+
+    Raises ValueError where they are not equally long, or one has a value that is not of its type.
+    """
+    types = types or {}
     lists: dict[str, list[str]] = {}
     for key, name in columns.items():
         cell = row.get(name)
@@ -47,7 +53,11 @@ def in_step(columns: Mapping[str, str], separator: str, row: Mapping[str, Any]) 
         raise ValueError(f"these are lists in step, separated by {separator!r}, but {told}")
     made = []
     for at in range(max(lengths.values())):
-        table = {key: word for key, values in lists.items() if (word := values[at].strip()) not in MISSING}
+        table = {
+            key: read_as(types.get(key, "text"), word)
+            for key, values in lists.items()
+            if (word := values[at].strip()) not in MISSING
+        }
         if table:
             made.append(table)
     return made

@@ -237,7 +237,7 @@ class Rows:
                 found[column.field] = value
         for one in self._table.parallel:
             try:
-                if tables := in_step(one.columns, one.separator, row):
+                if tables := in_step(one.columns, one.separator, row, one.types):
                     found[one.into] = tables
             except ValueError as error:
                 self._fault(f"{error}.", number, ", ".join(one.columns.values()))

@@ -83,6 +83,8 @@ class Parallel:
 
     into: str
     columns: Mapping[str, str]
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Of those keys that are not text."""
     separator: str = ";"
 
 

@@ -70,6 +70,8 @@ class ParallelEntry(Entry):
     """The metadata key that becomes a list of tables."""
     columns: dict[str, str] = Field(min_length=1)
     """Key in each table: the column."""
+    types: dict[str, FieldType] = Field(default_factory=dict)
+    """Key in each table: what it holds, where that is not text."""
     separator: str = ";"
 
 

@@ -126,6 +126,8 @@ def _parallel(entry: TableEntry, declared: dict[str, FieldEntry]) -> Faults:
             yield ("parallel", n, "into"), f"{where} is declared as {declared[one.into].type!r}; it must be a list."
         if not one.separator:
             yield ("parallel", n, "separator"), f"{where} has an empty separator."
+        for key in sorted(one.types.keys() - one.columns.keys()):
+            yield ("parallel", n, "types"), f"{where} has a type for {key!r}, which none of its columns becomes."
 
 
 def _into(entry: TableEntry, fields: dict[str, FieldEntry]) -> Faults:
