@@ -18,7 +18,7 @@ def difference(key: str, before: Any, after: Any) -> list[str]:
         return [told]
     old, new = _parts(before), _parts(after)
     if new is None or (old is None and before is not None):
-        told = _short(_text(after)) if before is None else _changed(_text(before), _text(after))
+        told = _short(_text(after)) if before is None else _changed(_sorted(before), _sorted(after))
         return [f"{key}: {told}"]
     old = old or {}
     lines = [f"{key}:"]
@@ -61,6 +61,11 @@ def _step(step: Mapping[str, Any]) -> str:
     name = step["name"] if step["name"] == step["app"] else f"{step['name']} ({step['app']})"
     rest = {key: step[key] for key in ("tries", "backoff") if step[key] is not None} | dict(step["parameters"])
     return f"{name} {orjson.dumps(rest).decode()}" if rest else str(name)
+
+
+def _sorted(value: Any) -> str:
+    """As text that does not depend on the order of keys, which the database does not keep."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _changed(before: str, after: str) -> str:
