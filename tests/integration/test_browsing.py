@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from tests.portal_catalogue import lay
 
 from tidemill.catalogue import browsing
 from tidemill.db.database import Database
 from tidemill.domain.shop_window import Noun
 from tidemill.errors import InvalidFields, NotFound
 
-FIELDS = {
-    "diagnosis": {"type": "text", "title": "Diagnosis", "facet": True},
-    "age": {"type": "integer", "title": ""},
-    "weight": {"type": "number", "title": ""},
-    "is_xenograft": {"type": "boolean", "title": "", "facet": True},
-    "taken": {"type": "date", "title": ""},
-    "technologies": {"type": "list", "title": "", "facet": True},
-}
-PROJECT_FIELDS = {"pi": {"type": "text", "title": ""}, "diagnoses": {"type": "list", "title": "", "facet": True}}
-ITEMS: dict[str, dict[str, Any]] = {
-    "S1": {"diagnosis": "Ganglioglioma", "age": 4, "weight": 1.5, "is_xenograft": False, "taken": "2024-05-01",
-           "technologies": ["10Xv2", "spatial"], "odd": 1},
-    "S2": {"diagnosis": "Neuroblastoma", "age": 40, "is_xenograft": True, "taken": "2023-05-01",
-           "technologies": ["10Xv3"]},
-    "S3": {"diagnosis": "ganglioglioma, anaplastic", "age": "unknown", "technologies": []},
-    "S4": {"diagnosis": None, "age": 4},
-    "S5": {},
-}  # fmt: skip
-
 
 @pytest.fixture
 async def shop(database: Database) -> Database:
-    site = {"vocabulary": {"item": "sample", "items": "samples"}, "portal": {"id": "scpca_id", "public": True}}
-    packages = [
-        {"name": "all", "per": "project", "file": "x", "attributes": {"format": "ALL", "merged": False}},
-        {"name": "one", "per": "item", "file": "x", "attributes": {"format": "ONE"}},
-    ]
-    connection = await database.connect()
-    async with connection, connection.transaction():
-        await connection.execute(
-            "insert into site (vocabulary, fields, project_fields, portal, packages) values (%s, %s, %s, %s, %s)",
-            [json.dumps(one) for one in (site["vocabulary"], FIELDS, PROJECT_FIELDS, site["portal"], packages)],
-        )
-        for name, metadata in ITEMS.items():
-            await connection.execute("insert into item (name, metadata) values (%s, %s)", [name, json.dumps(metadata)])
-        await connection.execute(
-            "insert into item (name, kind) values ('P1_ALL.zip', 'package'), ('S1_ONE.zip', 'package')"
-        )
-        await connection.execute("""
-            insert into project (name, title, metadata, locked) values
-            ('P1', 'Brains', '{"pi": "green", "diagnoses": ["Glioma", "Other"]}', false),
-            ('P2', 'Nerves', '{"pi": "gray"}', true), ('P3', '', '{}', true)""")
-        await connection.execute("""
-            insert into project_item select p.id, i.id from project p, item i
-            where (p.name, i.name) in (('P1', 'S1'), ('P1', 'S3'), ('P2', 'S2'), ('P2', 'S3'),
-                                       ('P3', 'S3'), ('P3', 'S5'))""")
-        await connection.execute("""
-            insert into computed_file (item_id, project_id, package, name, store, key, size, sha256, fingerprint,
-                                       attributes)
-            select i.id, p.id, k.package, i.name, 's3://out/pre', 'abc/' || i.name, 5, repeat('0', 64), '',
-                   k.attributes::jsonb
-            from (values ('P1_ALL.zip', 'all', '{"format": "ALL", "merged": true}'),
-                         ('S1_ONE.zip', 'one', '{"format": "ONE"}')) k(item, package, attributes)
-            join item i on i.name = k.item, project p where p.name = 'P1'""")
-        await connection.execute("""
-            insert into computed_file_item select c.id, i.id from computed_file c, item i
-            where (c.package, i.name) in (('all', 'S1'), ('all', 'S3'), ('one', 'S1'))""")
+    await lay(database)
     return database
 
 
@@ -158,10 +105,10 @@ async def test_projects_and_computed_files(shop: Database) -> None:
     assert await names(shop, Noun.PROJECT, "diagnoses=Glioma") == ["P1"]
     assert await names(shop, Noun.PROJECT, "samples__age=40") == ["P2"]
     assert await names(shop, Noun.COMPUTED_FILE, "format=ONE") == ["S1_ONE.zip"]
-    assert await names(shop, Noun.COMPUTED_FILE, "merged=true") == ["P1_ALL.zip"]
+    assert await names(shop, Noun.COMPUTED_FILE, "includes_merged=true") == ["P1_ALL.zip"]
     assert await names(shop, Noun.COMPUTED_FILE, "sample__scpca_id=S1") == ["S1_ONE.zip"]
     assert await names(shop, Noun.COMPUTED_FILE, "sample__scpca_id=S3") == []
-    assert await names(shop, Noun.COMPUTED_FILE, "project__scpca_id=P1&size_in_bytes__gte=5") == [
+    assert await names(shop, Noun.COMPUTED_FILE, "project__scpca_id=P1&size_in_bytes__gte=19") == [
         "P1_ALL.zip",
         "S1_ONE.zip",
     ]

@@ -45,13 +45,14 @@ def make_app(
     feed: LiveFeed,
     *,
     api: ASGIApp,
+    portal_api: ASGIApp,
     live: Callable[[WebSocket], Awaitable[None]],
     status_of: Callable[[TidemillError], int],
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> ASGIApp:
-    """The whole site as one ASGI app. `api` is mounted at `/api`, `live` answers the WebSocket at `/live`, `status_of`
-    says which HTTP status an error is. The feed's reader, and what is to run `beside` it, work as long as the app does
-    (ASGI lifespan).
+    """The whole site as one ASGI app. `api` is mounted at `/api`, `portal_api` at `/v1`, `live` answers the WebSocket
+    at `/live`, `status_of` says which HTTP status an error is. The feed's reader, and what is to run `beside` it, work
+    as long as the app does (ASGI lifespan).
     """
 
     @asynccontextmanager
@@ -72,6 +73,7 @@ def make_app(
     app.add_api_websocket_route("/live", live)
     app.mount("/static", PageFiles())
     app.mount("/api", api)
+    app.mount("/v1", portal_api)
     app.add_exception_handler(TidemillError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)

@@ -1,0 +1,45 @@
+"""The portal's API as an ASGI app, to be mounted at `/v1`.
+
+Its paths and shapes are those of the portals that researchers know (Django's REST framework), in the site's words. A
+slash at the end of a path makes no difference.
+"""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tidemill import __version__
+from tidemill.api.door import OpenSite
+from tidemill.api.portal import catalogue, computed_files, described, tokens
+from tidemill.api.portal.access import enter
+from tidemill.api.portal.cors import Cors
+from tidemill.api.portal.pages import ASKED
+from tidemill.api.portal.problems import answer_errors
+
+
+def make_portal_api(open_site: OpenSite) -> ASGIApp:
+    """The portal's API of a site."""
+    app = FastAPI(
+        title="Tidemill", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    app.state.site = open_site
+    for part in (tokens, computed_files, described, catalogue):  # the last one's paths are the site's own words
+        app.include_router(part.router, dependencies=[Depends(enter)])
+    answer_errors(app)
+    return Cors(SlashesAside(app), open_site.database)
+
+
+class SlashesAside:
+    """Takes slashes off the end of a path; the path as it was asked for stays in the scope, for links."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self.routes = app.routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            top = scope.get("root_path", "")
+            scope = dict(scope) | {"path": path.rstrip("/") if path.rstrip("/") != top else f"{top}/", ASKED: path}
+        await self.app(scope, receive, send)

@@ -1,0 +1,100 @@
+"""`/v1/projects`, `/v1/items`, their options and numbers, all under the site's own words."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tidemill.api.door import Json, Session
+from tidemill.api.portal import shapes
+from tidemill.api.portal.access import Shown
+from tidemill.api.portal.pages import asked, paged, top_of
+from tidemill.catalogue import browsing
+from tidemill.domain.shop_window import Noun, Window
+from tidemill.domain.vocabulary import as_key, in_address
+from tidemill.errors import NotFound
+
+router = APIRouter(include_in_schema=False)
+
+
+def collections(shown: Window) -> dict[str, Noun]:
+    """The nouns by the word that stands in addresses."""
+    return {in_address(shown.words.projects): Noun.PROJECT, in_address(shown.words.items): Noun.ITEM}
+
+
+def option_lists(shown: Window) -> dict[str, Noun]:
+    """Where the options of each noun are."""
+    return {
+        f"{in_address(shown.words.project)}-options": Noun.PROJECT,
+        f"{in_address(shown.words.item)}-options": Noun.ITEM,
+    }
+
+
+@router.get("/")
+async def root(request: Request, shown: Shown) -> Response:
+    """Where the resources are."""
+    names = [*collections(shown), "computed-files", "tokens", *option_lists(shown), "stats", "schema", "docs"]
+    return Json({name: f"{top_of(request)}/{quote(name)}/" for name in names})
+
+
+@router.get("/stats")
+async def stats(session: Session, shown: Shown) -> Response:
+    """How much there is."""
+    found = await browsing.totals(session, shown)
+    return Json(
+        {
+            f"{as_key(shown.words.projects)}_count": found["projects"],
+            f"{as_key(shown.words.items)}_count": found["items"],
+            "computed_files_count": found["computed_files"],
+            "size_in_bytes": found["size_in_bytes"],
+            "downloads_count": found["downloads"],
+        }
+    )
+
+
+@router.get("/tokens")
+async def no_list_of_tokens() -> Response:
+    """A key names itself: nobody is shown others'."""
+    raise HTTPException(405, headers={"Allow": "POST"})
+
+
+@router.get("/{collection}")
+async def listing(request: Request, session: Session, shown: Shown, collection: str) -> Response:
+    """A page of projects or items, or the options of one of them."""
+    if collection in option_lists(shown):
+        noun = option_lists(shown)[collection]
+        fields = shown.fields(noun)
+        named = [name for name, declared in fields.items() if declared.get("facet")]
+        return Json(await browsing.options(session, shown, noun, named))
+    noun = _noun(shown, collection)
+    query = asked(request, shown, noun)
+    results: list[dict[str, Any]]
+    if noun is Noun.PROJECT:
+        found = await browsing.projects(session, shown, query)
+        results = [shapes.project(shown, row, row["item_names"]) for row in found.rows]
+    else:
+        found = await browsing.items(session, shown, query)
+        results = [shapes.item(shown, row) for row in found.rows]
+    return Json(paged(request, query, found.total, results))
+
+
+@router.get("/{collection}/{name:path}")
+async def one(session: Session, shown: Shown, collection: str, name: str) -> Response:
+    """One project with its items, or one item."""
+    if _noun(shown, collection) is Noun.ITEM:
+        return Json(shapes.item(shown, await browsing.item(session, shown, name)))
+    row = await browsing.project(session, shown, name)
+    members = [shapes.item(shown, member) for member in await browsing.project_items(session, shown, name)]
+    return Json(shapes.project(shown, row, members))
+
+
+def _noun(shown: Window, collection: str) -> Noun:
+    noun = collections(shown).get(collection)
+    if noun is None:
+        there = ", ".join([*collections(shown), "computed-files", "tokens", *option_lists(shown), "stats"])
+        raise NotFound(f"There is no {collection[:60]!r} here; there are: {there}.")
+    return noun
