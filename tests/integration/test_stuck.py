@@ -17,9 +17,8 @@ from tidemill.runner.stuck import Stuck, stuck
 from tidemill.storage.documents import DocumentStore
 
 Json = dict[str, Any]
-WORKER = (
-    "insert into worker (hostname, pid, slots, kinds) values ('pc', 1, 4, '{python}') returning id"  # one that is live
-)
+WORKER = "insert into worker (hostname, pid, slots, kinds) values ('pc', 1, 4, '{python, python:f}') returning id"
+"""One that is live."""
 
 
 @pytest.fixture
@@ -80,8 +79,10 @@ async def test_counts_are_of_items_and_of_steps_as_the_steps_see_them(mill: Mill
 async def test_each_obstacle_is_told_in_words(mill: Mill) -> None:
     run = await mill.start(items=3, steps=["a"], functions={"f": same}, use=["f"], concurrency=2)
     assert await why(mill) == {"no worker": "no worker is running"}
-    await put(mill, WORKER.replace("{python}", "{http}"))
-    assert await why(mill) == {"no worker": "no worker that runs can do steps of the kind python"}
+    await put(mill, WORKER.replace("{python, python:f}", "{http}"))
+    assert await why(mill) == {"no worker": "no worker that runs has the step f"}
+    await put(mill, WORKER.replace("{python, python:f}", "{python, python:g}"))
+    assert await why(mill) == {"no worker": "no worker that runs has the step f"}
     await put(mill, WORKER)
     assert await why(mill) == {"turn": "it waits for its turn"}
     everyday = '[{"from": "00:00", "to": "23:59", "zone": "UTC"}, {"from": "23:59", "to": "00:00", "zone": "UTC"}]'

@@ -64,7 +64,7 @@ class Exchange:
             pid=process.pid,
             process=process.name,
             slots=slots,
-            kinds=self._fixed["kinds"],
+            kinds=[*self._fixed["kinds"], *self._fixed["functions"]],
         )
         self.worker = rows[0]["id"]
         return self.worker

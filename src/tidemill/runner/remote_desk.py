@@ -93,7 +93,8 @@ class Desk:
     async def register(self, caller: Caller, hostname: str, pid: int, slots: int) -> Row:
         """Make a worker known: its id, and the site's terms: the lease it gets, where documents and files go, and which
         of its functions are `unknown`, so that it will never be given anything for them."""
-        params = {"hostname": hostname, "pid": pid, "slots": slots, "kinds": list(caller.kinds), "token": caller.token}
+        params = {"hostname": hostname, "pid": pid, "slots": slots, "token": caller.token}
+        params["kinds"] = [*caller.kinds, *caller.functions]
         async with self._database.begin() as session:
             row = await fetch_one(session, "remote.register", params)
             names = None if caller.apps is None else list(caller.apps)

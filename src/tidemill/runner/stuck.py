@@ -130,6 +130,8 @@ def _obstacle(lane: Row, in_hand: int) -> tuple[str, str]:
     if not lane["workers"]:
         return "no worker", "no worker is running"
     if not lane["served"]:
+        if lane["kind"] == "python":
+            return "no worker", f"no worker that runs has the step {lane['url'].removeprefix('python:')}"
         return "no worker", f"no worker that runs can do steps of the kind {lane['kind']}"
     if lane["concurrency"] is not None and in_hand >= lane["concurrency"]:
         return "limit reached", f"{lane['app']} has {in_hand} in hand, and may have {lane['concurrency']}"

@@ -166,6 +166,7 @@ class Worker(Base):
     """Names the process beyond doubt (see `runner/processes.py`), so that a neighbour can tell it is dead."""
     slots: Mapped[int] = mapped_column(Integer)
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """Engines that it has, and the Python steps, as `python:name`."""
     token_id: Mapped[int | None] = mapped_column(ForeignKey("token.id", ondelete="SET NULL"))
     """The token of a worker that has no database and works over HTTP."""
     started_at: Mapped[Now]

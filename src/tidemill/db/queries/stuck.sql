@@ -7,11 +7,11 @@ with standing as materialized (
     from tally t join run r on r.id = t.run_id and r.state = 'active'
     group by t.run_id, t.step
 )
-select r.id as run, s.position, s.name as step, a.id as app_id, a.name as app, a.kind, a.deadline, a.concurrency,
+select r.id as run, s.position, s.name as step, a.id as app_id, a.name as app, a.kind, a.url, a.deadline, a.concurrency,
        a.paused as app_paused, a.circuit_reason, a.circuit_open_until, a.version_id is null as unread,
        coalesce(a.circuit_open_until > now(), false) as circuit_open, r.paused as run_paused, a.quiet || r.quiet as quiet,
        exists (select from worker w where w.stopped_at is null and w.seen_at > now() - make_interval(secs => %(alive)s)
-                 and a.kind = any(w.kinds)) as served,
+                 and case a.kind when 'python' then a.url else a.kind end = any(w.kinds)) as served,
        exists (select from worker w where w.stopped_at is null
                  and w.seen_at > now() - make_interval(secs => %(alive)s)) as workers,
        x.waiting, x.in_hand, held.tasks as held, later.tasks as later, oldest.due_at as oldest, now() as now
