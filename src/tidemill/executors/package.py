@@ -24,11 +24,10 @@ Builder = Callable[[bytes, Report], Awaitable[bytes]]
 class PackageExecutor:
     """The engine of kind `package`."""
 
-    at_once: int | None = AT_ONCE
-
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, at_once: int = AT_ONCE) -> None:
         self._builder = builder
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self.at_once: int | None = at_once
+        self._turns = asyncio.Semaphore(at_once)
 
     async def submit(self, work: Work, report: Report) -> Outcome | Submitted:
         """Build the package; see `Executor`. Cut or cancelled, it leaves nothing, and the next try begins anew."""
