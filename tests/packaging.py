@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
-import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,14 +13,13 @@ from sqlalchemy import text
 
 from tidemill.db.database import Database, Row
 from tidemill.db.models import File, Item, ItemFile, Project, ProjectItem, Site, Source
-from tidemill.executors.contract import Done, Executor, Outcome, Report, Work
+from tidemill.executors.addresses import AddressPolicy
+from tidemill.main import Site as OpenSite
 from tidemill.publishing import package_runs
 from tidemill.publishing.package_runs import Begun, Wish
 from tidemill.publishing.registering import Registered, Registrar
 from tidemill.publishing.removing import Removed, remove_replaced
 from tidemill.runner import redo, runs
-from tidemill.runner.link import DatabaseLink
-from tidemill.runner.worker import Pace, Worker
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
 
@@ -39,47 +35,6 @@ PACKAGES = [
 ]
 
 
-class FolderPackager:
-    """Packs from folders into a folder, without a stream: the shape of what the real engine does."""
-
-    at_once = None
-
-    async def submit(self, work: Work, report: Report) -> Outcome:
-        plan = orjson.loads(work.document)
-        return await asyncio.to_thread(self._pack, plan)
-
-    def _pack(self, plan: Any) -> Outcome:
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for entry in plan["entries"]:
-                if "text" in entry:
-                    archive.writestr(zipfile.ZipInfo(entry["into"]), entry["text"])
-                    continue
-                source = Path(plan["sources"][entry["source"]]["url"].removeprefix("file://")) / entry["key"]
-                archive.writestr(zipfile.ZipInfo(entry["into"]), source.read_bytes())
-        body = packed.getvalue()
-        path = Path(plan["store"]["url"].removeprefix("file://")) / plan["key"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-        lies = {"store": plan["store"]["url"], "key": plan["key"], "size": len(body), "etag": ""}
-        file = lies | {"sha256": hashlib.sha256(body).hexdigest()}
-        told = {key: plan[key] for key in ("package", "name", "fingerprint")} | {
-            "file": file,
-            "files": 1,
-            "manifest": [],
-        }
-        return Done(orjson.dumps(told))
-
-    async def poll(self, work: Work, handle: Any) -> None: ...
-
-    async def collect(self, work: Work, handle: Any) -> Outcome:
-        raise NotImplementedError
-
-    async def cancel(self, work: Work, handle: Any) -> None: ...
-
-    async def close(self) -> None: ...
-
-
 class Portal:
     """A folder with files of items in projects, catalogued, and the declarations of two packages."""
 
@@ -87,8 +42,9 @@ class Portal:
         self.database, self.documents = database, documents
         self.folder = folder / "bucket"
         self.settings = Settings(site=folder / "site", database_url=database_url or None, slots=8, poll=0.2)
-        self.packages = self.settings.site / "packages"
+        self.packages = self.settings.packages_folder
         self.registrar = Registrar(documents)
+        self.site = OpenSite(self.settings, database, documents, AddressPolicy(), database_url)
 
     async def lay(self, *items: str, project: str = "P1") -> None:
         """These items with a file each, in a project; the site's declarations with the first."""
@@ -115,15 +71,11 @@ class Portal:
 
     def write(self, key: str, body: str) -> tuple[int, str]:
         """Write a file of the bucket; its size and ETag as a sync would see them."""
-        import obstore
-
-        from tidemill.storage.stores import open_store
-
         path = self.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(body * 1000, encoding="utf-8")
-        seen = obstore.head(open_store(self.folder.as_uri()), key)
-        return int(seen["size"]), str(seen["e_tag"]).strip('"')
+        seen = path.stat()
+        return seen.st_size, f"{seen.st_mtime_ns:x}-{seen.st_size:x}"
 
     async def change(self, item: str, body: str) -> None:
         """Other bytes in an item's file, and the catalogue knows."""
@@ -148,9 +100,7 @@ class Portal:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Any]:
         """A worker of the site, at work."""
-        executors: dict[str, Executor] = {"package": FolderPackager()}
-        pace = Pace(slots=8, lease=30.0, poll=0.2)
-        worker = Worker(DatabaseLink(self.database), executors, self.documents, pace=pace)
+        worker = self.site.packer(8, {"package-builder": "package"})
         job = asyncio.create_task(worker.run())
         try:
             yield worker

@@ -16,6 +16,8 @@ from tidemill.executors.addresses import AddressPolicy
 from tidemill.executors.own_folder import own_folder
 from tidemill.executors.registry import make_executors
 from tidemill.executors.workbench import Workbench
+from tidemill.publishing.registering import Registrar
+from tidemill.publishing.removing import removing
 from tidemill.runner import watch
 from tidemill.runner.housekeeping import DUTIES, Housekeeping, prune_changes
 from tidemill.runner.link import DatabaseLink
@@ -69,7 +71,8 @@ class Site:
         clock = Doer(self.documents, reader(self.database)).duties()
         days = self.settings.changes_kept
         pruning = [prune_changes(days)] if days else []
-        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), *clock, *pruning))
+        packages = (Registrar(self.documents).duty(), removing())
+        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), *clock, *packages, *pruning))
 
     @asynccontextmanager
     async def keeping_house(self) -> AsyncIterator[None]:
@@ -96,6 +99,19 @@ class Site:
             functions=tuple(f"python:{name}" for name in functions or {}),
             bench=bench,
         )
+
+    def packer(self, slots: int, packers: Mapping[str, str]) -> Worker:
+        """A worker of this site that makes packages and nothing else, so many at once. `packers`: the apps that pack,
+        with their kinds."""
+        from tidemill.executors.package import PackageExecutor
+
+        bench = self.workbench()
+        every = make_executors(allowed_addresses=self.settings.app_addresses, bench=bench, builder=_built)
+        every["package"] = PackageExecutor(_built, slots)
+        executors = {kind: engine for kind, engine in every.items() if kind in packers.values()}
+        pace = Pace(slots, self.settings.lease, self.settings.poll)
+        link = DatabaseLink(self.database)
+        return Worker(link, executors, self.documents, pace=pace, bench=bench, apps=list(packers))
 
 
 async def _built(plan: bytes, report: Report) -> bytes:

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         return (self.site / "work").absolute()
 
     @property
+    def packages_folder(self) -> Path:
+        """Where packages lie that are not uploaded."""
+        return (self.site / "packages").absolute()
+
+    @property
     def database_folder(self) -> Path:
         return self.site / "database"
 

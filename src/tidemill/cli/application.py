@@ -97,6 +97,8 @@ COMMANDS = (
     "changes",
     "documents",
     "attempts",
+    "packages",
+    "purge",
     "build_package",
     "tokens",
     "database",

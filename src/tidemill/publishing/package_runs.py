@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill import __version__
-from tidemill.db.database import Row, fetch, fetch_one
+from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.db.models import Batch
 from tidemill.domain.item_edits import check_name
 from tidemill.domain.kinds import OF_PACKAGES, PACKING, Kind
@@ -149,6 +149,13 @@ async def store_of_site(session: AsyncSession, folder: Path, *, upload: bool = F
 async def progress(session: AsyncSession, run: int) -> list[Row]:
     """The packages of a run in order: `task, name, project, size, state, progress, reason, seconds`."""
     return await fetch(session, "package_runs.progress", {"run": run})
+
+
+async def packers(database: Database) -> dict[str, str]:
+    """The apps that pack in the pipeline as it is now and in runs that are not over, by name with their kinds."""
+    async with database.begin() as session:
+        rows = await fetch(session, "package_runs.packers", {"pipeline": PACKING})
+    return {row["name"]: row["kind"] for row in rows}
 
 
 async def ensure_pipeline(session: AsyncSession) -> str:

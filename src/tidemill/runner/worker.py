@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +59,15 @@ class Worker:
         pace: Pace | None = None,
         functions: tuple[str, ...] = (),
         bench: Workbench | None = None,
+        apps: Sequence[str] | None = None,
     ) -> None:
+        """`apps`: the only ones that it works for; None: all."""
         self._link = link
         self._outbox = link.outbox
         self._executors = executors
         self._pace = pace or Pace()
         kinds = [kind for kind in executors if kind != "python" or functions]
-        abilities = Abilities(kinds, functions)
+        abilities = Abilities(kinds, functions, apps)
         self._exchange = link.exchange(self._pace.lease, abilities)
         self._side = link.exchange(self._pace.lease, abilities)
         self._specs = SpecCache(self._side)

@@ -38,3 +38,12 @@ where t.run_id = %(run)s order by t.position;
 select s.name, a.name as app, a.kind from pipeline p join step s on s.pipeline_version_id = p.version_id join app a on a.id = s.app_id
 where p.name = %(pipeline)s order by s.position;
 
+
+-- packers: the apps of the newest version of this pipeline, and of those that active runs go through.
+select distinct a.name, a.kind from pipeline p
+join pipeline_version v on v.pipeline_id = p.id
+join step s on s.pipeline_version_id = v.id
+join app a on a.id = s.app_id
+where p.name = %(pipeline)s
+  and (v.id = p.version_id or exists (select from run r where r.pipeline_version_id = v.id and r.state = 'active'))
+order by a.name;
