@@ -68,10 +68,12 @@ class Site:
 
     def housekeeping(self) -> Housekeeping:
         """What the site does by itself; see `runner/housekeeping.py`."""
+        from tidemill.publishing import datasets  # with all that plans packages
+
         clock = Doer(self.documents, reader(self.database)).duties()
         days = self.settings.changes_kept
         pruning = [prune_changes(days)] if days else []
-        packages = (Registrar(self.documents).duty(), removing())
+        packages = (Registrar(self.documents).duty(), removing(), *datasets.duties())
         return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), *clock, *packages, *pruning))
 
     @asynccontextmanager

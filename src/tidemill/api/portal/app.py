@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill import __version__
 from tidemill.api.door import OpenSite
-from tidemill.api.portal import catalogue, computed_files, described, tokens
+from tidemill.api.portal import catalogue, computed_files, datasets, described, tokens
 from tidemill.api.portal.access import enter
 from tidemill.api.portal.cors import Cors
 from tidemill.api.portal.pages import ASKED
@@ -24,7 +24,8 @@ def make_portal_api(open_site: OpenSite) -> ASGIApp:
         title="Tidemill", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     app.state.site = open_site
-    for part in (tokens, computed_files, described, catalogue):  # the last one's paths are the site's own words
+    # The last one's paths are the site's own words.
+    for part in (tokens, datasets, computed_files, described, catalogue):
         app.include_router(part.router, dependencies=[Depends(enter)])
     answer_errors(app)
     return Cors(SlashesAside(app), open_site.database)
