@@ -19,6 +19,7 @@ from tidemill.domain.keys import is_path
 from tidemill.errors import InvalidInput, StorageError
 from tidemill.storage.s3 import s3_page
 from tidemill.storage.stores import SCHEMES, Seen, open_store
+from tidemill.storage.troubles import trouble
 
 SHOWN = 1000
 """Keys of one kind that are held in memory; all are counted, and none is lost."""
@@ -100,7 +101,7 @@ def _of_store(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterat
             return
         except (BaseError, OSError, ValueError) as error:
             if "invalid path" not in str(error) or not url.startswith("s3://"):
-                raise StorageError(f"{url} cannot be listed: {error}") from error
+                raise trouble(url, "listed", error) from error
         keys, more = s3_page(url, options, after)
         for seen in keys:
             after = seen.key

@@ -114,10 +114,8 @@ class Merge:
 
     def _left_out(self) -> str:
         """What may stand behind it, if its rules were changed rather than its files."""
-        unmatched, ignored = self.report.unmatched.count, self.report.ignored
-        if not unmatched and not ignored:
-            return ""
-        return f" {unmatched:,} keys that lie there match no layout rule, {ignored:,} are left out by one."
+        left_out = self.report.unmatched.count + self.report.ignored
+        return f" Its layout rules leave out {left_out:,} of the keys that lie there." if left_out else ""
 
     async def _listed(self, statement: str) -> tuple[int, Listed]:
         row = await self._row(statement, {"limit": RECORDED})

@@ -157,7 +157,7 @@ async def _check(
         raise NotFound(f"There is no project named {strange[0]!r}, neither here nor in the metadata files.")
     expected = {name for name, row in standing.rows.items() if row["files"] and standing.wanted(name)}
     async with database.begin() as session:
-        await check(session, records, tables, expected)
+        await check(session, records, tables, files, expected)
     if faults.count:
         raise TablesRefused(
             faults.count, len(faults.files), [asdict(one) | {"told": one.told()} for one in faults.first]

@@ -8,20 +8,33 @@ from itertools import islice
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.metadata_composing import clashes
+from tidemill.catalogue.metadata_files import TableFile
 from tidemill.catalogue.metadata_records import Records, Shelf
 from tidemill.db.database import fetch
 from tidemill.domain.stored_json import written
-from tidemill.domain.tables import PROJECTS, Table
+from tidemill.domain.tables import ITEMS, PROJECTS, Table
 
 AT_ONCE = 50_000
 
 
-async def check(session: AsyncSession, records: Records, tables: Sequence[Table], expected: Collection[str]) -> None:
-    """Add to the faults. `expected`: projects to be loaded that have files, whether a table names them or not."""
-    _missing_tables(records, tables, expected)
+async def check(
+    session: AsyncSession,
+    records: Records,
+    tables: Sequence[Table],
+    files: Sequence[TableFile],
+    expected: Collection[str],
+) -> None:
+    """Add to the faults. `expected`: projects to be loaded that have files, whether a table names them or not.
+
+    What a file with mistakes may have said is not missed.
+    """
+    wrong = [file for file in files if file.key in records.faults.files]
+    _missing_tables(records, [table for table in tables if all(file.table is not table for file in wrong)], expected)
     for shelf in records.shelves.values():
         _clashes(records, shelf)
-    await _unknown_items(session, records)
+    unsure = {file.belongs.project for file in wrong if file.table.describes == ITEMS}
+    if None not in unsure:
+        await _unknown_items(session, records, unsure)
     await _packages(session, records)
 
 
@@ -49,12 +62,12 @@ def _clashes(records: Records, shelf: Shelf) -> None:
             records.faults.add(later.file, f"{key!r} is something else in {where}.", later.row)
 
 
-async def _unknown_items(session: AsyncSession, records: Records) -> None:
+async def _unknown_items(session: AsyncSession, records: Records, unsure: Collection[str | None]) -> None:
     pairs = (
         {"project": project, "item": name}
         for project, shelf in records.shelves.items()
         for name in shelf.parts
-        if name not in shelf.items
+        if name not in shelf.items and project not in unsure
     )
     while chunk := list(islice(pairs, AT_ONCE)):
         for row in await fetch(session, "metadata.unknown_items", {"pairs": written(chunk)}):

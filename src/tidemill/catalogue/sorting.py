@@ -21,7 +21,7 @@ from tidemill.pipelines.names import name_fault
 from tidemill.storage.stores import Seen
 
 COLUMNS = "key, size, etag, modified_at, attributes, items, project, locks"
-BLOCK = 2000
+BLOCK = 1000
 """Lines in a block."""
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -11,8 +11,8 @@ import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tidemill.errors import StorageError
 from tidemill.storage.stores import Seen
+from tidemill.storage.troubles import trouble
 
 
 def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen], bool]:
@@ -21,7 +21,7 @@ def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen
     try:
         page = client(options).list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=prefix + after)
     except (BotoCoreError, ClientError) as error:
-        raise StorageError(f"{url} cannot be listed: {error}") from error
+        raise trouble(url, "listed", error) from error
     found = [
         Seen(one["Key"].removeprefix(prefix), one["Size"], one["ETag"].strip('"'), one["LastModified"])
         for one in page.get("Contents", [])

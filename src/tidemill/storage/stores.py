@@ -52,4 +52,4 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> ObjectStor
     try:
         return from_url(url, config=config or None, client_options=client, retry_config=retries)
     except (BaseError, ValueError, TypeError) as error:
-        raise InvalidInput(f"{url} cannot be opened: {error}") from error
+        raise InvalidInput(f"{url} cannot be opened: {str(error).splitlines()[0]}") from error

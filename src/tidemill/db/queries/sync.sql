@@ -67,9 +67,9 @@ select (select count(*) from made) as n,
 -- gone_table: where the files go that are gone; `locks`: it was a project's lock.
 create temporary table gone (file_id bigint not null, key text not null, kept boolean not null, locks boolean not null) on commit drop;
 
--- find_gone: the files of a source that were not seen; those of locked projects are kept.
+-- find_gone: the files of a source that were not seen; those of locked projects are kept, but not a lock itself.
 insert into gone
-select f.id, f.key, p.locked is true, f.attributes @> '{"lock": true}'
+select f.id, f.key, p.locked is true and not f.attributes @> '{"lock": true}', f.attributes @> '{"lock": true}'
 from file f left join project p on p.id = f.project_id
 where f.source_id = %(source)s and not exists (select from seen s where s.key = f.key);
 
@@ -162,8 +162,8 @@ where f.source_id = %(source)s and f.attributes @> '{"lock": true}'
 with noted as (
     update source set synced_at = now() where id = %(source)s and %(did)s
 )
-insert into sync (source_id, started_at, seen, created, changed, deleted, details)
-values (%(source)s, %(started)s, %(seen)s, %(created)s, %(changed)s, %(deleted)s, %(details)s::jsonb) returning id;
+insert into sync (source_id, started_at, finished_at, seen, created, changed, deleted, details)
+values (%(source)s, %(started)s, clock_timestamp(), %(seen)s, %(created)s, %(changed)s, %(deleted)s, %(details)s::jsonb) returning id;
 
 -- prune: forget a source's dry runs after a day, and after a month its syncs that found nothing to do; the newest stay.
 delete from sync y where y.source_id = %(source)s
