@@ -30,6 +30,8 @@ MOST_COLUMNS = 5
 FACET_VALUES = 100
 MOST_LOOSENED = 6
 MATCHES = 8
+MEMBERS = 20
+"""Items of a project that its own page shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
 
 async def members(session: AsyncSession, window: Window, project: str) -> tuple[int, list[Row], list[Any]]:
     """The first items of a project: how many it has, the rows for the table, its columns."""
-    query = Query((window.in_project(project),), ordering=((window.id, False),), limit=PAGE[Noun.ITEM])
+    query = Query((window.in_project(project),), ordering=((window.id, False),), limit=MEMBERS)
     found = await browsing.items(session, window, query)
     columns = _columns(window)
     rows = [_cells(row, window, columns) for row in found.rows]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
 from tidemill.accounts import people, terms
-from tidemill.errors import InvalidFields, KeyRefused, NotFound, TidemillError, TooMany
+from tidemill.errors import InvalidFields, NotFound, TooMany
 from tidemill.web.pages.forms import local, ticked, words
-from tidemill.web.pages.portal_door import TOP, forget_key, keep_key, page, visitor_of
+from tidemill.web.pages.portal_door import TOP, enter, forget_key, keep_key, page, visitor_of
 from tidemill.web.rendering import redirect, site_of
 
 router = APIRouter()
@@ -27,7 +27,7 @@ async def read(request: Request) -> HTMLResponse:
     return await _page(request)
 
 
-@router.post("/terms")
+@router.post("/terms", dependencies=[Depends(enter)])
 async def accept(request: Request) -> Response:
     """Accept the terms as they are now: with an address for a new key, or with the key that this browser keeps."""
     form = await request.form()
@@ -121,10 +121,3 @@ async def _page(
         email=email,
         then=then or local(request.query_params.get("then")) or "",
     )
-
-
-def needs_terms(request: Request) -> TidemillError | None:
-    """Why who asks may not download yet; None: they may."""
-    person = visitor_of(request).person
-    why = people.NOT_VALID if person is None else person.refusal()
-    return None if why is None else KeyRefused(why)
