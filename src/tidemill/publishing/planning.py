@@ -219,15 +219,17 @@ def _try(
 async def _of_site(
     session: AsyncSession, declared: Iterable[Declaration], projects: Sequence[PackProject], places: Places
 ) -> Survey:
-    """The packages that hold something of all projects."""
+    """The packages that hold something of all projects but the locked ones."""
     found = Survey()
     rows = await fetch(session, "packages.all_items")
     files = await fetch(session, "packages.item_files", {"items": [row["id"] for row in rows]})
     own = await fetch(session, "packages.project_files", {"project": None})
-    stock = Stock(None, [_item(row) for row in rows], [_file(row) for row in (*files, *own)])
+    items = [_item(row) for row in rows if not row["locked"]]
+    stock = Stock(None, items, [_file(row) for row in (*files, *own)])
+    shown = {one.name: one for one in projects if not one.locked}
     for made in declared:
         if made.entry.per == "site":
-            _try(found, made, stock, {one.name: one for one in projects}, stock.items, places)
+            _try(found, made, stock, shown, stock.items, places)
     return found
 
 
