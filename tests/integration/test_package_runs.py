@@ -115,15 +115,41 @@ async def test_a_result_that_a_person_goes_back_to_is_current_again(portal: Port
     await portal.work(begun.run)
     await portal.register()
     second = (await portal.current())["S1.zip"]
-    assert second["fence"] > first["fence"]
+    assert (second["id"], second["fence"] > first["fence"]) == (first["id"], True)  # the same bytes: the same file
     async with portal.database.begin() as session:
         await go_back.go_back(session, begun.run or 0, Filter(items=["S1.zip"]))
     await portal.register()
-    assert (await portal.current())["S1.zip"]["id"] == first["id"]
-    assert await portal.value("select count(*) from computed_file where name = 'S1.zip'") == 2
+    now = (await portal.current())["S1.zip"]
+    assert (now["id"], now["fence"]) == (first["id"], first["fence"])
+
+
+async def test_what_an_app_packed_otherwise_the_second_time_can_be_gone_back_from(portal: Portal) -> None:
+    begun = await portal.made(projects=["P1"])
+    first = (await portal.current())["S1.zip"]
+    await portal.rerun(begun.run, "S1.zip")
+    await portal.work(begun.run)
+    told = await portal.output("S1.zip")
+    told["file"]["sha256"] = "a" * 64
+    await portal.put_out("S1.zip", told)
+    await portal.register()
+    second = (await portal.current())["S1.zip"]
+    assert (second["id"] != first["id"], second["sha256"]) == (True, "a" * 64)
     await portal.publish(keep_replaced=0)
-    assert await portal.remove() == []  # the same bytes: what is current names them
-    assert first["key"] in portal.lying()
+    assert await portal.remove() == []  # the same object: what is current names it
+    async with portal.database.begin() as session:
+        await go_back.go_back(session, begun.run or 0, Filter(items=["S1.zip"]))
+    await portal.register()
+    assert (await portal.current())["S1.zip"]["sha256"] == first["sha256"]
+
+
+async def test_what_is_said_of_a_package_follows_the_declaration_without_packing_again(portal: Portal) -> None:
+    await portal.made()
+    before = (await portal.current())["P1_ALL.zip"]
+    await portal.run_sql("update site set packages = jsonb_set(packages, '{0,attributes}', '{\"format\": \"OTHER\"}')")
+    again = await portal.begin()
+    assert (again.run, again.unchanged) == (None, 3)
+    now = (await portal.current())["P1_ALL.zip"]
+    assert (now["id"], now["attributes"]) == (before["id"], {"format": "OTHER"})
 
 
 async def test_a_re_run_does_not_bring_an_older_runs_package_back_meanwhile(portal: Portal) -> None:

@@ -202,19 +202,38 @@ async def _due(
     asked = {"names": written([plan.name for plan in plans])}
     found = {row["name"]: row for row in await fetch(session, "package_runs.standing", asked)}
     _check_names(plans, found)
-    rows = []
+    rows, described = [], []
     for plan in plans:
         row = found.get(plan.name)
         if row is not None and row["run"] is not None:
             begun.busy.append(Busy(plan.name, row["run"]))
         elif not regenerate and row is not None and _same(row, plan, begun):
             begun.unchanged += 1
+            if any(row["metadata"].get(key) != value for key, value in _said(plan).items()):
+                described.append(await _entering(documents, plan))
         else:
-            stored = (await documents.keep(plan.document)).as_row()
             begun.packages.append(plan.name)
             begun.size += plan.size
-            rows.append({"name": plan.name, "metadata": _metadata(plan, stored["sha256"]), "stored": stored})
+            rows.append(await _entering(documents, plan))
+    if described:
+        await _keep(session, described)
+        await fetch(session, "package_runs.describe", {"names": written([row["name"] for row in described])})
     return rows
+
+
+async def _entering(documents: DocumentStore, plan: PackagePlan) -> Row:
+    """A package as it is to be, with its plan, which is safe then."""
+    stored = (await documents.keep(plan.document)).as_row()
+    metadata = _said(plan) | {"plan": stored["sha256"], "size": plan.size, "files": plan.files}
+    return {"name": plan.name, "metadata": metadata, "stored": stored}
+
+
+async def _keep(session: AsyncSession, rows: Sequence[Row]) -> None:
+    """Make packages, or renew what their records say."""
+    stored = orjson.dumps([row["stored"] for row in rows]).decode()
+    await fetch(session, "tasks.store", {"documents": stored})
+    listed = [{"name": row["name"], "metadata": row["metadata"]} for row in rows]
+    await fetch(session, "package_runs.upsert", {"rows": written(listed)})
 
 
 def _same(row: Row, plan: PackagePlan, begun: Begun) -> bool:
@@ -232,17 +251,14 @@ def _check_names(plans: Sequence[PackagePlan], found: dict[str, Row]) -> None:
             )
 
 
-def _metadata(plan: PackagePlan, document: str) -> dict[str, Any]:
-    """What the record of a package says; `plan` is the SHA-256 of the plan's document."""
+def _said(plan: PackagePlan) -> dict[str, Any]:
+    """What the record of a package says, but for its plan."""
     return {
         "package": plan.package,
         "project": plan.project,
         "items": list(plan.items),
         "attributes": dict(plan.attributes),
         "fingerprint": plan.fingerprint,
-        "plan": document,
-        "size": plan.size,
-        "files": plan.files,
     }
 
 
@@ -255,10 +271,7 @@ async def _start(
     projects: Sequence[str] | None,
 ) -> None:
     await ensure_pipeline(session)
-    stored = orjson.dumps([row["stored"] for row in rows]).decode()
-    await fetch(session, "tasks.store", {"documents": stored})
-    listed = [{"name": row["name"], "metadata": row["metadata"]} for row in rows]
-    await fetch(session, "package_runs.upsert", {"rows": written(listed)})
+    await _keep(session, rows)
     title = await fetch_one(session, "package_runs.title")
     assert title is not None
     batch = Batch(name=title["name"], description=_description(projects), made_from={OF_PACKAGES: len(rows)})

@@ -119,14 +119,19 @@ class Registrar:
 
 
 async def _publish(session: AsyncSession, row: Row, packed: Packed, order: Order) -> Registered | None:
-    """Make it current, if it is still due: somebody else may have been quicker, or the result another by now."""
+    """Make it current, if it is still due: somebody else may have been quicker, or the result another by now. Where it
+    is the same object as the current one, that stays, and says who made it last."""
     item = {"item": row["item"]}
     await fetch(session, "computed_files.hold", item)
     due = await fetch(session, "computed_files.due", item | {"after": "", "n": 1})
     if not due or (due[0]["task"], due[0]["fence"]) != (row["task"], row["fence"]):
         return None
+    told = {"task": row["task"], "fence": row["fence"]}
+    same = item | told | {"store": packed.store, "key": packed.key, "sha256": packed.sha256}
+    if (kept := await fetch_one(session, "computed_files.same", same)) is not None:
+        return Registered(row["item"], row["name"], kept["id"], packed.size, None)
     before = await fetch_one(session, "computed_files.replace", item)
-    made = await fetch_one(session, "computed_files.again", {"task": row["task"], "fence": row["fence"]})
+    made = await fetch_one(session, "computed_files.again", told)
     if made is None:
         values = await _values(session, row, packed, order)
         made = await fetch_one(session, "computed_files.publish", values)

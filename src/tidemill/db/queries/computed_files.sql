@@ -25,6 +25,11 @@ select id from item where id = %(item)s and kind = 'package' for update;
 select encode(sha256, 'hex') as sha256, body, location from document
 where sha256 in (select decode(d, 'hex') from json_array_elements_text(%(documents)s::json) d);
 
+-- same: a package was made anew and is what it was: the same object with the same bytes.
+update computed_file set task_id = %(task)s, fence = %(fence)s
+where item_id = %(item)s and replaced_at is null and store = %(store)s and key = %(key)s and sha256 = %(sha256)s
+returning id;
+
 -- replace: a package's current file gives way.
 update computed_file set replaced_at = now() where item_id = %(item)s and replaced_at is null
 returning id, name, store, key;

@@ -7,7 +7,7 @@ select pg_advisory_xact_lock(hashtext('tidemill packages'));
 select publishing from site;
 
 -- standing: what there is under these names: an item of which kind, what of it is current, and the run that has it in hand.
-select w.name, i.id, i.kind, i.metadata ->> 'plan' as plan, c.fingerprint, c.store, open.run_id as run
+select w.name, i.id, i.kind, i.metadata, c.fingerprint, c.store, open.run_id as run
 from (select value as name from json_array_elements_text(%(names)s::json)) w
 join item i on i.name = w.name
 left join computed_file c on c.item_id = i.id and c.replaced_at is null
@@ -21,6 +21,12 @@ insert into item (name, kind, metadata)
 select r.name, 'package', r.metadata from json_to_recordset(%(rows)s::json) as r(name text, metadata jsonb) order by r.name
 on conflict (name) do update set metadata = excluded.metadata
 where item.kind = 'package' and item.metadata is distinct from excluded.metadata;
+
+-- describe: what is said of packages whose files stay as they are.
+update computed_file c set package = i.metadata ->> 'package', attributes = i.metadata -> 'attributes'
+from json_array_elements_text(%(names)s::json) w join item i on i.name = w.value and i.kind = 'package'
+where c.item_id = i.id and c.replaced_at is null
+  and (c.package, c.attributes) is distinct from (i.metadata ->> 'package', i.metadata -> 'attributes');
 
 -- title: a name for a batch of packages that is not taken, by the time and how often it was taken.
 select title || case when taken = 0 then '' else ' (' || taken + 1 || ')' end as name
