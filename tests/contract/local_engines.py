@@ -6,11 +6,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
+from tests.packing import file_entry, plan
+
+from tidemill.domain.package_plan import StorePlace
 from tidemill.domain.record_document import record_document
 from tidemill.executors.command import CommandExecutor
-from tidemill.executors.contract import AppCall, Executor
+from tidemill.executors.contract import AppCall, Executor, Report
+from tidemill.executors.package import PackageExecutor
 from tidemill.executors.transfer import TransferExecutor
 from tidemill.executors.workbench import Workbench
+from tidemill.publishing.build import build
 from tidemill.storage.files import FileStore
 
 Made = tuple[Executor, AppCall, Callable[[str], None], Callable[[int], bytes]]
@@ -70,3 +76,27 @@ def transfer(folder: Path) -> Made:
     options = {"to": there.as_uri(), "key": f"{name}/{{name}}"}
     app = AppCall("transfer", "transfer", "transfer:transfer", "json", options=options)
     return TransferExecutor(), app, behave, document
+
+
+def package(folder: Path) -> Made:
+    """From one folder into another; `fail`: the file is gone. What was built is told as the suite wants it told."""
+    here, there = folder / "here", folder / "there"
+    here.mkdir()
+    (here / "no bars in it").write_text("data")
+    entry = file_entry(here, "no bars in it")
+
+    async def builder(document: bytes, report: Report) -> bytes:
+        built = await build(document, report)
+        assert (there / built.key).stat().st_size == built.size
+        return orjson.dumps({"item": int(built.name.removesuffix(".zip")), "steps": ["package"]})
+
+    def behave(word: str) -> None:
+        if word == "fail":
+            (here / "no bars in it").unlink()
+
+    def document(number: int) -> bytes:
+        made = plan({"data": StorePlace(here.as_uri())}, StorePlace(there.as_uri()), [entry], f"{number}.zip")
+        return made.document
+
+    app = AppCall("package", "package", "package:", "json")
+    return PackageExecutor(builder), app, behave, document

@@ -115,7 +115,7 @@ def _http(scripted: ScriptedApp, submits: bool) -> Engine:
     return Engine(HttpExecutor(), AppCall("http", "http", scripted.url, "json"), behave, submits)
 
 
-KINDS = ["fake-inline", "fake-submitted", "python", "http-sync", "http-async", "command", "transfer"]
+KINDS = ["fake-inline", "fake-submitted", "python", "http-sync", "http-async", "command", "transfer", "package"]
 STEPS = ["in_thread", "in_loop", "in_process"]
 
 
@@ -133,6 +133,11 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             tmp_path
         )
         yield Engine(executor, app, behave, submits=False, many=24 if kind == "command" else 300, document=document)
+        await executor.close()
+        return
+    if kind == "package":
+        executor, app, behave, document = local_engines.package(tmp_path)
+        yield Engine(executor, app, behave, submits=False, can_be_down=False, many=24, document=document)
         await executor.close()
         return
     if kind.startswith("http"):
