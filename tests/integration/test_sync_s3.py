@@ -31,7 +31,8 @@ RULES: list[dict[str, Any]] = [
 Sync = Callable[..., Any]
 ODD = (
     "a/plain", "folder/", "ctl\x01", "tab\t", "cr\rx", "Case", "case", "CASE", "über/ß", "u\u0308ber", "日本", "😀",
-    "per%41cent", "per%2Fcent", "a b+c&amp;<x>", "quo'te\"", "back\\slash", "{b}", "#?*", "~", "end ", "del\x7f", "x" * 1024,
+    "per%41cent", "per%2Fcent", "a b+c&amp;<x>", "quo'te\"", "back\\slash", "{b}", "#?*", "~", "end ",
+    "del\x7f", "x" * 1024,
 )  # fmt: skip
 NO_PATHS = ("../up", "a/../b", "./here", "a/./b", "/absolute", "a//double")
 

@@ -61,6 +61,7 @@ async def write_project(session: AsyncSession, name: str | None, records: Record
     """Write what the tables say of one project, unless somebody has locked or loaded it meanwhile."""
     report, shelf = ProjectReport(name), records.shelves[name]
     project, loaded = None, False
+    await fetch(session, "metadata.plan_by_index")
     if name is not None:
         await fetch(session, "metadata.make_project", {"name": name})
         row = await fetch_one(session, "metadata.hold_project", {"name": name})

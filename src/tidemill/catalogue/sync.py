@@ -130,4 +130,8 @@ async def _alone(database: Database, source: Source, wait: bool) -> AsyncIterato
                     hint="Wait until that is finished; `tidemill sync --wait` does.",
                 )
             await asyncio.sleep(POLL)
-        yield connection, row["now"]
+        try:
+            yield connection, row["now"]
+        finally:
+            with suppress(psycopg.Error):  # a connection that is closed gives it back only when the server notices
+                await connection.execute(sql("sync.free").encode(), {"source": source.id})

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+import psycopg
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -163,7 +164,11 @@ async def _alone(database: Database, schedule: int) -> AsyncIterator[bool]:
         with translated():
             cursor = await connection.execute(sql("schedules.alone").encode(), {"id": schedule})
             row = await cursor.fetchone()
-        yield row is not None and row["alone"]
+        try:
+            yield row is not None and row["alone"]
+        finally:
+            with suppress(psycopg.Error):  # a connection that is closed gives it back only when the server notices
+                await connection.execute(sql("schedules.free").encode(), {"id": schedule})
 
 
 def lateness(row: Row) -> str:

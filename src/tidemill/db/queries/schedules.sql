@@ -19,6 +19,9 @@ order by next_at, id;
 -- alone: one process at a time does a schedule; a lock of the session, which holds back nobody's reading of the change feed.
 select pg_try_advisory_lock(hashtext('schedule'), %(id)s::int) as alone;
 
+-- free: this process is done with a schedule.
+select pg_advisory_unlock(hashtext('schedule'), %(id)s::int);
+
 -- still_due: a schedule, if it is due.
 select id, name, cron, zone, action, next_at, now() as now from schedule where id = %(id)s and next_at <= now() and not paused;
 

@@ -3,6 +3,9 @@
 -- alone: one sync of a source at a time; a lock of the session, which holds back nobody's reading of the change feed.
 select pg_try_advisory_lock(hashtext('sync'), %(source)s::int) as alone, now() as now;
 
+-- free: the sync of this source is over.
+select pg_advisory_unlock(hashtext('sync'), %(source)s::int);
+
 -- plan_for_sets: large sets are joined here with tables that the planner last saw empty.
 select set_config('enable_nestloop', 'off', false), set_config('enable_seqscan', 'on', false),
        set_config('plan_cache_mode', 'force_custom_plan', false), set_config('work_mem', '64MB', false);
