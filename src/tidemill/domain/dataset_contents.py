@@ -56,6 +56,9 @@ def shortened(faults: list[str]) -> list[str]:
 
 
 def _faults(project: str, parts: Any) -> Iterator[str]:
+    if "\0" in project:
+        yield "A name has a character in it that no name has."
+        return
     if not isinstance(parts, Mapping):
         yield f"{project}: must be an object: {{part: [names]}}."
         return

@@ -92,7 +92,8 @@ async def create(session: AsyncSession, place: Place, person: Person | None, wis
     if person is not None:
         await _check_crowd(session, person, start=wish.start)
     email = _email(wish, person.email if person is not None else "")
-    plan = await _planned(session, place, wish.format or "", wish.data or {})
+    data = {} if wish.data is None else wish.data
+    plan = await _planned(session, place, wish.format or "", data)
     row = await fetch_one(
         session,
         "datasets.create",
@@ -100,7 +101,7 @@ async def create(session: AsyncSession, place: Place, person: Person | None, wis
             "person": person.id if person is not None else None,
             "email": email,
             "format": wish.format or "",
-            "contents": written(wish.data or {}),
+            "contents": written(data),
             "size": plan.size if plan else 0,
             "files": plan.files if plan else 0,
         },
