@@ -5,7 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tidemill.db.models.base import Base, Json, Key, Now, one_of
@@ -127,10 +137,10 @@ class Described(Base):
     """Which metadata keys of an item came out of a project's tables when they were last loaded: those are theirs."""
 
     __tablename__ = "described"
-    __table_args__ = (Index("described_place_idx", "item_id", text("coalesce(project_id, 0)"), unique=True),)
+    __table_args__ = (Index("described_place_idx", text("coalesce(project_id, 0)"), "item_id", unique=True),)
 
     id: Mapped[Key]
-    item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id", ondelete="CASCADE"), index=True)
     project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
     """NULL: tables that name no project."""
     keys: Mapped[list[Any]]
@@ -192,6 +202,21 @@ class Imported(Base):
     details: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
     note: Mapped[str] = mapped_column(server_default="")
     """What a person should know: why it could not be taken, what was kept because it had been edited here."""
+
+
+class FieldTable(Base):
+    """A narrow copy of the declared fields of all items, which a large site answers lists from; see
+    `catalogue/field_index.py`. The copy itself is in a schema of its own, since its columns are the site's."""
+
+    __tablename__ = "field_table"
+
+    id: Mapped[Key]
+    columns: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    """`[{"field", "type", "column", "tallied"}]`."""
+    long: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Fields of which some item has a value that is too long for it: they are looked up in the items themselves."""
+    created_at: Mapped[Now]
+    ready_at: Mapped[dt.datetime | None]
 
 
 class Sync(Base):

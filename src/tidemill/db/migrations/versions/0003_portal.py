@@ -25,6 +25,7 @@ def upgrade() -> None:
     _people()
     _computed_files()
     _datasets()
+    _field_tables()
     _triggers({})
 
 
@@ -91,9 +92,22 @@ def _described() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="described_project_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="described_pkey"),
     )
-    place = ["item_id", sa.text("coalesce(project_id, 0)")]
+    place = [sa.text("coalesce(project_id, 0)"), "item_id"]
     op.create_index("described_place_idx", "described", place, unique=True)
+    op.create_index("described_item_id_idx", "described", ["item_id"])
     op.create_index("described_project_id_idx", "described", ["project_id"])
+
+
+def _field_tables() -> None:
+    op.create_table(
+        "field_table",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        _json("columns", "[]"),
+        sa.Column("long", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        _now("created_at"),
+        sa.Column("ready_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="field_table_pkey"),
+    )
 
 
 def _people() -> None:
@@ -238,6 +252,8 @@ def _now(name: str) -> sa.Column[object]:
 
 
 def downgrade() -> None:
+    op.execute("drop schema if exists tidemill_fields cascade")
+    op.drop_table("field_table")
     for table in ("dataset", "download", "computed_file_item", "computed_file"):
         op.drop_table(table)
     op.execute("delete from token where role = 'downloader'")
