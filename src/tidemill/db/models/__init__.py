@@ -5,6 +5,7 @@ from tidemill.db.models.apps import App, AppVersion, Pipeline, PipelineVersion, 
 from tidemill.db.models.base import Base
 from tidemill.db.models.catalogue import (
     Described,
+    FieldTable,
     File,
     Import,
     Imported,
@@ -51,6 +52,7 @@ __all__ = [
     "Described",
     "Document",
     "Download",
+    "FieldTable",
     "File",
     "Floor",
     "Import",
