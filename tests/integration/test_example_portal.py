@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,34 +74,33 @@ class Portal:
     site_file: Path
     originals: Bucket
     packages: Bucket
+    computed: dict[str, Any] = field(default_factory=dict)
+    """What was current after `publish`, by its name."""
 
     def publish(self) -> Any:
         """All that an operator does after the files changed; what `generate-computed-files` says."""
         self.program("sync-original-files", "--json")
         self.program("load-metadata", "--reload-existing", "--json")
-        return self.program("generate-computed-files", "--max-workers", "4", "--json").json
-
-    def computed(self) -> dict[str, Any]:
-        """What is current, by its name."""
-        found = self.program("computed-files", "--json").json
-        return {one["name"]: one for one in found}
+        made = self.program("generate-computed-files", "--max-workers", "4", "--json").json
+        self.computed = {one["name"]: one for one in self.program("computed-files", "--json").json}
+        return made
 
     def opened(self, name: str) -> zipfile.ZipFile:
         """A package, straight from the store."""
-        return zipfile.ZipFile(io.BytesIO(self.packages.read(self.computed()[name]["key"])))
+        return zipfile.ZipFile(io.BytesIO(self.packages.read(self.computed[name]["key"])))
 
 
 @pytest.fixture(params=["moto", "ceph"])
-def server(request: pytest.FixtureRequest) -> Server:
+def service(request: pytest.FixtureRequest) -> Server:
     found: Server = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 def portal(
-    server: Server, original: Path, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    service: Server, original: Path, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Portal:
-    originals, packages = (fresh_bucket(server, monkeypatch) for _ in range(2))
+    originals, packages = (fresh_bucket(service, monkeypatch) for _ in range(2))
     upload(original, originals)
     site_file = on_s3(copy_example(tmp_path), originals, packages)
     program = Program(tmp_path / "site", database_url)
@@ -122,8 +121,7 @@ def up(program: Program) -> Iterator[httpx.Client]:
 
 def test_the_bucket_becomes_the_packages_of_the_reference_and_a_visitor_takes_them_away(portal: Portal) -> None:
     first = portal.publish()
-    computed = portal.computed()
-    assert set(computed) == set(PACKAGES), first
+    assert set(portal.computed) == set(PACKAGES), first
     for name, members in PACKAGES.items():
         with portal.opened(name) as package:
             assert set(package.namelist()) == members | ALWAYS, name
@@ -211,9 +209,9 @@ def _bytes_are_those_of_the_bucket(portal: Portal) -> None:
 
 
 def _nothing_is_built_twice(portal: Portal) -> None:
-    before, keys = portal.computed(), portal.packages.keys()
+    before, keys = portal.computed, portal.packages.keys()
     portal.publish()
-    assert portal.computed() == before
+    assert portal.computed == before
     assert portal.packages.keys() == keys
 
 
@@ -279,14 +277,14 @@ def _dataset_is_built_and_downloaded(client: httpx.Client, key: str) -> None:
         assert unwanted not in held
 
 
-@pytest.mark.parametrize("server", ["moto"], indirect=True)
+@pytest.mark.parametrize("service", ["moto"], indirect=True)
 def test_a_changed_file_builds_its_packages_anew_and_no_others(portal: Portal) -> None:
     portal.publish()
-    before = portal.computed()
+    before = portal.computed
     key = "SCPCP999991/SCPCS999995/SCPCL999995_processed.rds"
     portal.originals.put(key, portal.originals.read(key) + b"more")
     portal.publish()
-    after = portal.computed()
+    after = portal.computed
     assert {name for name in after if after[name]["key"] != before[name]["key"]} == {
         "SCPCP999991_SINGLE-CELL_SINGLE-CELL-EXPERIMENT.zip",
         "SCPCP999991_SINGLE-CELL_SINGLE-CELL-EXPERIMENT_MULTIPLEXED.zip",
@@ -296,13 +294,13 @@ def test_a_changed_file_builds_its_packages_anew_and_no_others(portal: Portal) -
         assert package.read("SCPCS999995/SCPCL999995_processed.rds").endswith(b"more")
 
 
-@pytest.mark.parametrize("server", ["moto"], indirect=True)
+@pytest.mark.parametrize("service", ["moto"], indirect=True)
 def test_a_project_comes_when_its_lock_goes(portal: Portal) -> None:
     portal.publish()
-    assert not any("SCPCP999993" in name for name in portal.computed())
+    assert not any("SCPCP999993" in name for name in portal.computed)
     portal.originals.remove("SCPCP999993.lock")
     portal.publish()
-    new = set(portal.computed()) - set(PACKAGES)
+    new = set(portal.computed) - set(PACKAGES)
     assert new == {
         "SCPCP999993_SINGLE-CELL_SINGLE-CELL-EXPERIMENT.zip",
         "SCPCP999993_SINGLE-CELL_ANN-DATA.zip",
