@@ -90,7 +90,7 @@ async def build(plan: bytes, report: Tell) -> Built:
     _check(order)
     members = [*((entry.into, _size(entry)) for entry in order.entries), (MANIFEST, _manifest_size(order.entries))]
     total = zip_size(members)
-    with _threads(2, "package-read") as reading, _threads(3, "package-pack") as packing:
+    with _threads(2, "package-read") as reading, _threads(4, "package-pack") as packing:
         origins = {name: open_origin(name, place, reading) for name, place in order.sources.items()}
         sink = await open_sink(order.store, order.key, total, packing)
         output = _Output(sink, packing)
@@ -216,12 +216,13 @@ class _Output:
         self._doing: list[asyncio.Future[Any]] = []
 
     async def write(self, data: Buffer) -> None:
-        """Some bytes more. Raises what went wrong with those before."""
-        if size := len(memoryview(data)):
+        """Some bytes more. Raises what went wrong with those before. Only small pieces are copied together."""
+        size = len(memoryview(data))
+        if self._size + size >= GATHERED:
+            await self._flush()
+        if size:
             self._gathered.append(data)
             self._size += size
-        if self._size >= GATHERED:
-            await self._flush()
 
     async def finish(self) -> str:
         """All is written; the ETag of the package in its place."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PART = 8 * 1024 * 1024
 """Bytes of one part of an upload; more where there would be too many."""
 MOST_PARTS = 9000
+SYNC_EVERY = 64 * 1024 * 1024
+"""Bytes behind which a folder's disk is told to begin, so that not all of it is still to come at the end."""
 AT_ONCE = 4
 """Parts that go up side by side."""
 LETTING_GO = 30.0
@@ -76,8 +78,9 @@ class FolderSink:
     def __init__(self, folder: Path, key: str, size: int, pool: ThreadPoolExecutor) -> None:
         """Blocking. Raises StorageError."""
         self._folder, self._place, self._size, self._pool = folder, folder / key, size, pool
-        self._at = 0
+        self._at = self._synced = 0
         self._doing: asyncio.Future[Any] | None = None
+        self._syncing: asyncio.Future[Any] | None = None
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
             _clear(self._place.parent)
@@ -92,14 +95,28 @@ class FolderSink:
 
     async def write(self, data: Buffer) -> None:
         await self._do(self._write, data)
+        if self._at - self._synced >= SYNC_EVERY:
+            await self._sync_done()
+            self._synced = self._at
+            self._syncing = asyncio.get_running_loop().run_in_executor(self._pool, os.fdatasync, self._handle)
 
     async def finish(self) -> str:
+        await self._sync_done()
         return await self._do(self._publish)
 
     async def abort(self) -> None:
-        if self._doing is not None:
-            await asyncio.wait([self._doing])
+        for doing in (self._doing, self._syncing):
+            if doing is not None:
+                await asyncio.wait([doing])
         await self._do(self._discard)
+
+    async def _sync_done(self) -> None:
+        """What the disk said of the bytes before: it says so only once."""
+        if self._syncing is not None:
+            try:
+                await asyncio.shield(self._syncing)
+            except OSError as error:
+                raise self._judged(error) from error
 
     async def _do(self, act: Any, *arguments: Any) -> Any:
         """Act in a thread, which goes on to its end even if nobody waits for it any more: `abort` does."""
