@@ -231,8 +231,9 @@ def _without_own(made: Declaration, word: str) -> Declaration:
 
 
 def _words(entry: PackageEntry) -> set[str]:
-    """What a declaration says that it includes: `merged` for an attribute `includes_merged`."""
-    return {key.removeprefix(INCLUDES) for key, value in entry.attributes.items() if key.startswith(INCLUDES) and value}
+    """What a declaration is for: `merged` for `includes_merged = true`. What is looked up is no such word."""
+    said = (key for key, value in entry.attributes.items() if key.startswith(INCLUDES) and value is True)
+    return {key.removeprefix(INCLUDES) for key in said}
 
 
 def _tells(attributes: Mapping[str, Any], word: str) -> bool:

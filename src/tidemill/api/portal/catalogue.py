@@ -37,7 +37,8 @@ def option_lists(shown: Window) -> dict[str, Noun]:
 @router.get("/")
 async def root(request: Request, shown: Shown) -> Response:
     """Where the resources are."""
-    names = [*collections(shown), "computed-files", "tokens", *option_lists(shown), "stats", "schema", "docs"]
+    fixed = ("computed-files", "datasets", "tokens")
+    names = [*collections(shown), *fixed, *option_lists(shown), "stats", "schema", "docs"]
     return Json({name: f"{top_of(request)}/{quote(name)}/" for name in names})
 
 

@@ -62,5 +62,5 @@ where f.project_id = %(project)s and f.replaced_at is null and f.package <> 'dat
       select p->>'per' from site s, jsonb_array_elements(s.packages) p where p->>'name' = f.package limit 1))
 order by f.name, f.id;
 
--- project: a project by its name.
-select id, name, locked from project where name = %(name)s;
+-- project: a project by its name, unless it was locked before anything was loaded of it.
+select id, name, locked from project where name = %(name)s and not (locked and metadata = '{}' and title = '');
