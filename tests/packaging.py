@@ -120,6 +120,11 @@ class Portal:
             while not await self.value(question, **params):
                 await asyncio.sleep(0.02)
 
+    async def until_there(self, path: Path, seconds: float = 30) -> None:
+        async with asyncio.timeout(seconds):
+            while not path.exists():
+                await asyncio.sleep(0.02)
+
     async def made(self, **wish: Any) -> Begun:
         """Begin, work, register."""
         begun = await self.begin(**wish)

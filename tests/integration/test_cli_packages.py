@@ -1,0 +1,172 @@
+"""Packages from the command line: made, listed, dispatched, stopped and gone on with, cleaned up."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.program import Program
+
+PACKAGES = """
+[[packages]]
+name = "all"
+per = "project"
+file = "{project}_ALL.zip"
+files = [{ into = "{item}/{name}" }]
+
+[[packages]]
+name = "single"
+per = "item"
+file = "{item}.zip"
+files = [{ into = "{name}" }]
+"""
+NAMES = ["P1_ALL.zip", "S1.zip", "S2.zip"]
+
+
+@pytest.fixture
+def tidemill(tmp_path: Path, database_url: str) -> Program:
+    for item in ("S1", "S2"):
+        path = tmp_path / "bucket" / "P1" / item / f"{item}.bin"
+        path.parent.mkdir(parents=True)
+        path.write_text(item * 1000)
+    return Program(tmp_path / "site", database_url)
+
+
+def laid(tidemill: Program, more: str = "") -> None:
+    """The site file applied, and its source read."""
+    path = tidemill.site.parent / "site.toml"
+    path.write_text(
+        '[[sources]]\nname = "bucket"\nurl = "bucket"\n'
+        'layout = [{ pattern = "{project}/{item}/{file}.bin" }]\n' + PACKAGES + more
+    )
+    tidemill("apply", path, "--yes")
+    tidemill("sync-original-files")
+
+
+def slow(tidemill: Program) -> Path:
+    """An app that packs when the file whose path is returned is there; as `publishing.engine`."""
+    go = tidemill.site.parent / "go"
+    program = Path(sys.executable).with_name("tidemill")
+    command = f"until test -e {go}; do sleep 0.05; done; exec {program} build-package $1 $2"
+    laid(
+        tidemill,
+        f'[publishing]\nengine = "packer"\n[[apps]]\nname = "packer"\nkind = "command"\ntries = 1\n'
+        f'command = ["sh", "-c", "{command}", "sh", "{{input}}", "{{output}}"]\n',
+    )
+    return go
+
+
+def test_packages_are_made_and_listed_and_not_made_again(tidemill: Program) -> None:
+    laid(tidemill)
+    made = tidemill("generate-computed-files", "--max-workers", 2)
+    assert "Run 1: 3 packages of" in made.err
+    assert "[3 of 3]" in made.out
+    assert "Packages: 3 made." in made.out
+    rows = tidemill("computed-files", "--json").json
+    assert [(row["name"], row["state"], row["project"]) for row in rows] == [(name, "current", "P1") for name in NAMES]
+    for row in rows:
+        path = Path(urlsplit(row["store"]).path) / row["key"]
+        assert path.stat().st_size == row["size"]
+        assert zipfile.ZipFile(path).testzip() is None
+    again = tidemill("generate-computed-files")
+    assert "3 packages there and unchanged." in again.err
+    assert tidemill("generate-computed-files", "--json").json["run"] is None
+    assert tidemill("computed-files", "--project-id", "P1", "--json").json == rows
+    assert "P9" in tidemill("computed-files", "--project-id", "P9", code=3).err
+
+
+def test_uploads_and_cleans_up_what_was_uploaded(tidemill: Program) -> None:
+    far = tidemill.site.parent / "far"
+    laid(tidemill, f'[publishing]\nstore = "{far.as_uri()}"\n')
+    near = tidemill("generate-computed-files", "--json").json
+    assert near["store"] == (tidemill.site / "packages").as_uri()
+    told = tidemill("generate-computed-files", "--update-s3", "--clean-up-output-data", "--clean-up-input-data")
+    assert f"to {far.as_uri()}" in told.err
+    assert "Removed 3 packages from the site's folder" in told.err
+    assert "nothing to clean up" in told.err
+    assert not [path for path in (tidemill.site / "packages").rglob("*") if path.is_file()]
+    assert len([path for path in far.rglob("*") if path.is_file()]) == 3
+
+
+def test_a_package_that_cannot_be_made_is_told_with_its_reason(tidemill: Program) -> None:
+    laid(tidemill)
+    (tidemill.site.parent / "bucket" / "P1" / "S2" / "S2.bin").write_text("changed, and not synced")
+    ended = tidemill("generate-computed-files", code=1)
+    assert "Packages: 1 made, 2 failed." in ended.out
+    assert "✕ S2.zip: bucket: P1/S2/S2.bin changed" in ended.out
+    told = tidemill("generate-computed-files", "--json", code=1).json
+    assert [failure["name"] for failure in told["failures"]] == ["P1_ALL.zip", "S2.zip"]
+    assert told["unchanged"] == 1
+    states = {row["name"]: row["state"] for row in tidemill("computed-files", "--json").json}
+    assert states == {"P1_ALL.zip": "failed", "S1.zip": "current", "S2.zip": "failed"}
+
+
+def test_what_is_dispatched_is_left_to_workers_and_not_dispatched_twice(tidemill: Program) -> None:
+    laid(tidemill)
+    first = tidemill("dispatch-to-batch", "--project-id", "P1")
+    assert first.out.strip() == "Run 1: http://127.0.0.1:8400/runs/1"
+    second = tidemill("dispatch-to-batch", "--json").json
+    assert (second["run"], len(second["in_hand"])) == (None, 3)
+    assert len(tidemill("runs", "--json").json) == 1
+    assert tidemill("computed-files", "--json").json[0]["state"] == "being built"
+    with tidemill.start("worker") as worker:
+        assert tidemill("watch", 1).code == 0
+        worker.signal()
+        worker.end()
+    assert "3 packages there and unchanged." in tidemill("dispatch-to-batch").err
+    assert {row["state"] for row in tidemill("computed-files", "--json").json} == {"current"}
+    every = tidemill("dispatch-to-batch", "--regenerate-all", "--json").json
+    assert (every["run"], sorted(every["packages"])) == (2, NAMES)
+
+
+def test_a_signal_leaves_a_run_that_goes_on(tidemill: Program) -> None:
+    go = slow(tidemill)
+    with tidemill.start("generate-computed-files", "--max-workers", 1) as making:
+        making.until("Run 1: 3 packages")
+        tidemill_running(tidemill)
+        making.signal()
+        assert making.end() == 130
+        assert "3 left" in making.said
+        assert "the same command joins it again" in making.said
+    states = {row["state"] for row in tidemill("computed-files", "--json").json}
+    assert states == {"being built"}
+    go.touch()
+    joined = tidemill("generate-computed-files")
+    assert "3 packages in hand already, in run 1." in joined.err
+    assert "Packages: 3 made." in joined.out
+
+
+def tidemill_running(tidemill: Program) -> None:
+    """Wait until a task is in hand."""
+    for _ in range(500):
+        if any(run["running"] for run in tidemill("runs", "--json").json):
+            return
+    raise AssertionError("nothing was begun")
+
+
+def test_two_commands_at_once_make_each_package_once(tidemill: Program) -> None:
+    go = slow(tidemill)
+    with (
+        tidemill.start("generate-computed-files", "--json") as one,
+        tidemill.start("generate-computed-files", "--json") as other,
+    ):
+        tidemill_running(tidemill)
+        go.touch()
+        assert (one.end(), other.end()) == (0, 0)
+    assert len(tidemill("runs", "--json").json) == 1
+    rows = tidemill("computed-files", "--replaced", "--json").json
+    assert [(row["name"], row["state"]) for row in rows] == [(name, "current") for name in NAMES]
+
+
+def test_bars_with_bytes_are_shown_on_a_terminal(tidemill: Program) -> None:
+    go = slow(tidemill)
+    shown = tidemill.on_terminal("generate-computed-files")
+    shown.until("0 of 3 packages")
+    shown.until(r"S1\.zip .*0.0/2\.0 kB")
+    go.touch()
+    shown.until("S1.zip done, 2 kB")
+    shown.until("Packages: 3 made")
+    assert shown.end() == 0
