@@ -157,6 +157,12 @@ async def listing(
     return await fetch(session, "people.listing", {"email": email, "before": before, "limit": limit})
 
 
+async def count(session: AsyncSession) -> int:
+    """How many tokens of people are good, or were asked for and are not activated yet."""
+    row = await fetch_one(session, "people.count")
+    return row["tokens"] if row is not None else 0
+
+
 async def prune(session: AsyncSession) -> None:
     """Remove tokens that were asked for, never activated, and have expired."""
     await fetch(session, "people.prune")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from tidemill.accounts import tokens
+from tidemill.accounts import people, tokens
 from tidemill.api.door import Json, Session
 from tidemill.domain.roles import Role
 
@@ -33,6 +35,21 @@ class Renewal(BaseModel):
 @router.get("", summary="All tokens, without their secrets")
 async def listing(session: Session) -> Response:
     return Json({"tokens": await tokens.listing(session)})
+
+
+@router.get("/people", summary="Tokens of people who download, the newest first")
+async def persons(
+    session: Session,
+    email: str | None = None,
+    before: Annotated[int | None, Query(description="The `id` that the page before ended with.")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> Response:
+    return Json({"tokens": await people.listing(session, email=email, before=before, limit=limit)})
+
+
+@router.post("/people/{who}/revoke", summary="End a person's token by its number, or all tokens of an address")
+async def revoke_person(session: Session, who: str) -> Response:
+    return Json({"tokens": await people.revoke(session, who)})
 
 
 @router.post("", status_code=201, summary="Make a token; it is shown this once")

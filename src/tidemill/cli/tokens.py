@@ -8,7 +8,7 @@ import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
-from tidemill.cli.output import AsJson, emit, say, table, tell
+from tidemill.cli.output import AsJson, count, emit, say, table, tell
 from tidemill.domain.roles import Role
 from tidemill.errors import InvalidInput
 
@@ -26,7 +26,7 @@ def listing(context: typer.Context, json: AsJson = False) -> None:
     """List the tokens with role, limits, and when each was used last; or do what the command after it says."""
     if context.invoked_subcommand is not None:
         return
-    rows = door.run(_listed())
+    rows, persons = door.run(_listed())
     if json:
         emit(rows)
         return
@@ -36,6 +36,42 @@ def listing(context: typer.Context, json: AsJson = False) -> None:
           r["created_at"], r["used_at"], r["expires_at"]] for r in rows),
         empty="There are no tokens. Give one out: tidemill tokens create NAME --role worker",
     )  # fmt: skip
+    if persons:
+        say(f"{count(persons, 'token')} of people who download beside these: tidemill tokens people")
+
+
+@tokens.command()
+def people(
+    email: Annotated[str | None, typer.Option(help="Only those of this address.", show_default=False)] = None,
+    before: Annotated[
+        int | None, typer.Option(help="Only those with a smaller number: the next page.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    json: AsJson = False,
+) -> None:
+    """List the tokens of people who download, the newest first: address, terms, and how much they downloaded."""
+    rows = door.run(_persons(email, before, limit))
+    if json:
+        emit(rows)
+        return
+    table(
+        ["number#", "address", "state", "terms", "accepted", "made", "used", "downloads#"],
+        ([r["id"], r["email"], r["state"], r["terms"], r["accepted_at"], r["created_at"], r["used_at"],
+          r["downloads"]] for r in rows),
+        empty="Nobody asked for a token yet.",
+    )  # fmt: skip
+    if len(rows) == limit:
+        say(f"More: tidemill tokens people --before {rows[-1]['id']}")
+
+
+@tokens.command("revoke-person")
+def revoke_person(
+    who: Annotated[str, typer.Argument(help="The number of a token, or an address: all of its tokens.")],
+    json: AsJson = False,
+) -> None:
+    """End the tokens of somebody who downloads, with the links to this site that they have."""
+    rows = door.run(_revoke_person(who))
+    emit(rows) if json else tell(f"{count(len(rows), 'token')} of {rows[0]['email']} revoked.")
 
 
 @tokens.command()
@@ -87,11 +123,26 @@ def _seconds(expires: str | None) -> float | None:
         raise InvalidInput(f"--expires {error}; or days, such as 90d.") from error
 
 
-async def _listed() -> list[dict[str, Any]]:
+async def _listed() -> tuple[list[dict[str, Any]], int]:
+    from tidemill.accounts import people as persons
     from tidemill.accounts import tokens as service
 
     async with door.opened() as site, site.database.begin() as session:
-        return await service.listing(session)
+        return await service.listing(session), await persons.count(session)
+
+
+async def _persons(email: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
+    from tidemill.accounts import people as service
+
+    async with door.opened() as site, site.database.begin() as session:
+        return await service.listing(session, email=email, before=before, limit=limit)
+
+
+async def _revoke_person(who: str) -> list[dict[str, Any]]:
+    from tidemill.accounts import people as service
+
+    async with door.opened() as site, site.database.begin() as session:
+        return await service.revoke(session, who)
 
 
 async def _create(name: str, role: Role, apps: list[str], expires: float | None) -> tuple[str, dict[str, Any]]:

@@ -72,7 +72,7 @@ returning id, email, terms, accepted_at, created_at, revoked_at;
 
 -- revoke_all: end all tokens of one address.
 update token set revoked_at = now() where role = 'downloader' and lower(email) = lower(%(email)s) and revoked_at is null
-returning id, email;
+returning id, email, terms, accepted_at, created_at, revoked_at;
 
 -- listing: a page of people's tokens, the newest first, with what each downloaded.
 select k.id, k.email, k.terms, k.accepted_at, k.created_at, k.used_at, k.expires_at, k.revoked_at,
@@ -83,6 +83,10 @@ from token k
 where k.role = 'downloader' and (%(email)s::text is null or lower(k.email) = lower(%(email)s))
   and (%(before)s::bigint is null or k.id < %(before)s)
 order by k.id desc limit %(limit)s;
+
+-- count: how many tokens of people have not ended.
+select count(*) as tokens from token
+where role = 'downloader' and revoked_at is null and (expires_at is null or expires_at > now());
 
 -- prune: remove what was never activated and has expired.
 delete from token where role = 'downloader' and accepted_at is null and expires_at < now();
