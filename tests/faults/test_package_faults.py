@@ -1,16 +1,14 @@
-"""Whoever is killed between packing, finishing, publishing and removing: each package is published once, and no bytes that
-somebody may fetch are gone."""
+"""Whoever is killed between packing, finishing, publishing and removing: each package is published once, and no
+bytes that somebody may fetch are gone."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 from tests.packaging import Portal
 from tests.program import Program
 
@@ -18,13 +16,14 @@ from tidemill.db.database import Database
 from tidemill.storage.documents import DocumentStore
 
 
+pytestmark = pytest.mark.fault
+
+
 @pytest.fixture
-async def portal(
-    database: Database, documents: DocumentStore, tmp_path: Path, database_url: str
-) -> AsyncIterator[Portal]:
+async def portal(database: Database, documents: DocumentStore, tmp_path: Path, database_url: str) -> Portal:
     portal = Portal(database, documents, tmp_path, database_url)
     await portal.lay("S1")
-    yield portal
+    return portal
 
 
 @pytest.fixture
@@ -43,15 +42,11 @@ async def killed_at_a_lock(portal: Portal, tidemill: Program, lock: str) -> None
     async with portal.database.begin() as session:
         await session.execute(text(lock))
         with tidemill.start("worker") as worker:
-            await until(portal, session)
+            await portal.until(WAITING_FOR_A_LOCK)
             worker.signal(signal.SIGKILL)
             worker.end()
         await session.rollback()
     await portal.until(f"select not exists ({WAITING_FOR_A_LOCK.replace('count(*) > 0', '1')})")
-
-
-async def until(portal: Portal, session: AsyncSession) -> None:
-    await portal.until(WAITING_FOR_A_LOCK)
 
 
 async def published(portal: Portal) -> list[tuple[str, bool]]:
@@ -111,6 +106,7 @@ async def test_killed_between_publishing_and_removing(portal: Portal, tidemill: 
     assert (
         await portal.value("select count(*) from computed_file where removed_at is not null and name = 'S1.zip'") == 0
     )
+    assert portal.lying() == now  # gone already
     with tidemill.start("worker"):
         await portal.until("select count(*) = 2 from computed_file where removed_at is not null")
     assert portal.lying() == now
