@@ -15,7 +15,6 @@ from tests.program import Program
 from tidemill.db.database import Database
 from tidemill.storage.documents import DocumentStore
 
-
 pytestmark = pytest.mark.fault
 
 
