@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,14 @@ class Composed:
         return f'{{"name":{written(self.name)},"put":{self.put},"named":{written(self.named)}}}'
 
 
-def chunks(records: Records, shelf: Shelf, collects: Sequence[Collect]) -> Iterator[list[Composed]]:
-    """The items of a project in order of name, in sets that one statement takes."""
+def chunks(
+    records: Records, shelf: Shelf, collects: Sequence[Collect], but: Collection[str] = ()
+) -> Iterator[list[Composed]]:
+    """The items of a project in order of name, `but` some, in sets that one statement takes."""
     of_parts = [one for one in collects if one.origin != FILES]
     chunk: list[Composed] = []
     length = 0
-    for name in sorted(shelf.names()):
+    for name in sorted(shelf.names().difference(but)):
         put = compose(records, shelf, name, of_parts)
         if chunk and (len(chunk) == ROWS or length + len(put) > CHARACTERS):
             yield chunk

@@ -93,15 +93,22 @@ async def _items(
     report: ProjectReport,
 ) -> None:
     missing = {row["name"] for row in await fetch(session, "metadata.missing_items", {"names": names})}
+    made: set[str] = set()
     if missing:
         for chunk in chunks(records, shelf, wish.item_collects):
             if new := [one for one in chunk if one.name in missing]:
                 rows = _rows(await _with_files(session, new, wish))
-                report.created += await _count(session, "make_items", {"rows": rows})
+                made |= {
+                    row["name"]
+                    for row in await fetch(session, "metadata.make_items", {"rows": rows, "project": project})
+                }
+    report.created = report.items = len(made)
     if report.created > MANY:
         await fetch(session, "catalogue.analyze")
     await _count(session, "hold_items", {"names": names, "project": project})
-    for chunk in chunks(records, shelf, wish.item_collects):
+    if len(made) == len(shelf.names()):
+        return
+    for chunk in chunks(records, shelf, wish.item_collects, made):
         rows = _rows(await _with_files(session, chunk, wish))
         done = await fetch_one(session, "metadata.merge_items", {"rows": rows, "project": project})
         assert done is not None

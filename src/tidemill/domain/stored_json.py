@@ -44,7 +44,7 @@ def written(value: Any, what: str = "It") -> str:
         raise InvalidInput(f"{what} is no JSON: {error}.") from None
     except RecursionError:
         raise InvalidInput(f"{what} is nested deeper than {DEEPEST} levels.") from None
-    if _NUL.search(text):
+    if "\\u0000" in text and _NUL.search(text):
         raise InvalidInput(f"{what} has a NUL character in it, which the database cannot hold.")
     return text
 

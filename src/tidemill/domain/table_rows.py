@@ -56,7 +56,8 @@ class Rows:
         """`takes`: whether rows of this project are wanted; those of others are passed over."""
         self._table, self._file, self._faults = table, file, faults
         self._text = Decoded(chunks, table.encoding)
-        self._columns: dict[str, Column] = {}
+        self._readers: dict[str, tuple[Column | None, bool]] = {}
+        """Of each name: its column, unless it is left out, and whether any text that is there is its value."""
         self._takes = takes
         self._told = 0
         """How many bytes out of the encoding have been told of."""
@@ -219,12 +220,10 @@ class Rows:
     def _metadata(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, cell in row.items():
-            if name in self._left_out:
-                continue
-            column = self._columns.get(name)
+            column, plain = self._readers.get(name) or self._reader(name)
             if column is None:
-                column = self._columns[name] = self._table.column(name)
-            if isinstance(cell, str) and column.plain:
+                continue
+            if plain and isinstance(cell, str):
                 if cell not in column.missing and cell.strip() not in column.missing:
                     found[column.field] = cell
                 continue
@@ -242,6 +241,11 @@ class Rows:
             except ValueError as error:
                 self._fault(f"{error}.", number, ", ".join(one.columns.values()))
         return found
+
+    def _reader(self, name: str) -> tuple[Column | None, bool]:
+        column = None if name in self._left_out else self._table.column(name)
+        made = self._readers[name] = (column, column is not None and column.plain)
+        return made
 
     def _items(self, number: int, row: Mapping[str, Any]) -> tuple[str, ...]:
         """The items that a part belongs to, by its column and by the file's key."""

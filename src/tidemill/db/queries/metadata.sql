@@ -47,14 +47,23 @@ select id, title, metadata, locked, described from project where name = %(name)s
 select n.value as name from json_array_elements_text(%(names)s::json) n
 where not exists (select from item i where i.name = n.value);
 
--- make_items: make items that do not exist yet, in order of name.
+-- make_items: make items that do not exist yet, in order of name, and put them into the project; those that came back are new.
 with made as (
     insert into item (name, metadata)
     select r.name, r.put from json_to_recordset(%(rows)s::json) as r(name text, put jsonb) order by r.name
     on conflict (name) do nothing
-    returning 1
+    returning id, name
+),
+noted as (
+    insert into described (item_id, project_id, keys, named)
+    select m.id, %(project)s::bigint, (select coalesce(jsonb_agg(k order by k), '[]') from jsonb_object_keys(r.put) k), r.named
+    from json_to_recordset(%(rows)s::json) as r(name text, put jsonb, named boolean) join made m on m.name = r.name
+),
+placed as (
+    insert into project_item (project_id, item_id)
+    select %(project)s::bigint, m.id from made m where %(project)s::bigint is not null
 )
-select count(*) as n from made;
+select name from made;
 
 -- plan_by_index: a plan that was made while the tables were small would go on reading all of them.
 select set_config('enable_seqscan', 'off', true);
