@@ -18,9 +18,6 @@ from tidemill.errors import TidemillError
 if TYPE_CHECKING:
     from tidemill.main import Site
 
-SHOWN = 12
-"""Lines of a long answer that are shown."""
-
 
 async def show_portal(folder: Path, port: int, stay: bool) -> Exit:
     """The whole demo; OK if what the visitor took away is what the site says that it is."""
@@ -71,17 +68,19 @@ async def _command(site: Site, *words: object, shown: Callable[[list[str]], list
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tidemill.cli", "--site", str(site.settings.site.absolute()), *map(str, words),
         stdin=asyncio.subprocess.DEVNULL, stdout=None if shown is None else asyncio.subprocess.PIPE,
+        stderr=None if shown is None else asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        answer, _ = await process.communicate()
+        answer, remarks = await process.communicate()
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+    if shown:
+        for line in (*shown(answer.decode().splitlines()), *remarks.decode().splitlines()):
+            tell(line)
     if process.returncode:
         raise TidemillError(f"tidemill {words[0]} ended with {process.returncode}.")
-    for line in shown(answer.decode().splitlines()) if shown else []:
-        tell(line)
 
 
 def _brief(word: object) -> str:
@@ -94,11 +93,16 @@ def _brief(word: object) -> str:
 
 
 def _heads(lines: list[str]) -> list[str]:
-    """Of a long difference, what is new or changed on the whole."""
-    heads = [line for line in lines if not line.startswith("      ")]
-    if len(lines) <= SHOWN:
-        return lines
-    return [*heads[:SHOWN], f"    … {count(len(lines) - len(heads[:SHOWN]), 'line')} more"]
+    """Of a difference, what is new or changed on the whole, and how many lines beneath each are not shown."""
+    heads: list[str] = []
+    beneath: list[int] = []
+    for line in lines:
+        if heads and line.startswith("      "):
+            beneath[-1] += 1
+        else:
+            heads.append(line)
+            beneath.append(0)
+    return [f"{head}  … {count(more, 'line')}" if more else head for head, more in zip(heads, beneath, strict=True)]
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ class Visitor:
     """Reads the catalogue, accepts the terms, downloads a package and a dataset."""
 
     def __init__(self, where: str, downloads: Path) -> None:
+        self._where = where
         self._downloads = downloads
         self._client = httpx.AsyncClient(base_url=where, timeout=60)
         self._key: dict[str, str] = {}
@@ -126,12 +127,12 @@ class Visitor:
     async def _get(self, path: str, *, told: bool = True) -> Json:
         if told:
             key = " -H 'API-KEY: …'" if self._key else ""
-            tell(f"\n$ curl{key} '{self._client.base_url}{path.lstrip('/')}'")
+            tell(f"\n$ curl{key} '{self._where}{path}'")
         return _answer(await self._client.get(path, headers=self._key))
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> Json:
         key = " -H 'API-KEY: …'" if self._key else ""
-        tell(f"\n$ curl{key} --json '{json.dumps(body)}' {self._client.base_url}{path.lstrip('/')}")
+        tell(f"\n$ curl{key} --json '{json.dumps(body)}' {self._where}{path}")
         return _answer(await self._client.post(path, json=body, headers=self._key))
 
 
