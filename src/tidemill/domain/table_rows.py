@@ -118,8 +118,10 @@ class Rows:
 
     def _headings(self, rows: Iterator[tuple[int, list[str] | InvalidInput]], delimiter: str) -> list[str] | None:
         """The names of the columns; None where they are wrong."""
-        number, first = next(rows, (1, None))
-        if first is None or (isinstance(first, list) and not any(first) and next(rows, None) is None):
+        number, first = next(
+            (row for row in rows if row[1] and (isinstance(row[1], InvalidInput) or any(row[1]))), (1, None)
+        )
+        if first is None:
             self._fault("it is empty.")
             return None
         if isinstance(first, InvalidInput):
@@ -153,7 +155,8 @@ class Rows:
         """Whether a row has a cell for each column, and none without."""
         sound = self._decoded(number, names, cells)
         if len(cells) < len(names) or any(cells[len(names) :]):
-            self._fault(f"it has {len(cells):,} cells, but there are {len(names):,} columns.", number)
+            has = "1 cell" if len(cells) == 1 else f"{len(cells):,} cells"
+            self._fault(f"it has {has}, but there are {len(names):,} columns.", number)
             return False
         if len(names) > len(seen := self._named(names)):
             for at, cell in enumerate(cells[: len(names)]):

@@ -115,13 +115,15 @@ def json_rows(texts: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     while (sign := reader.sign()) and not (listed and sign == "]"):
         if listed and number:
-            reader.expect(",")
+            reader.comma()
         number += 1
         yield number, reader.object()
     if listed:
-        reader.expect("]")
+        if not sign:
+            raise InvalidInput(f"line {reader.line_now()}: the list never ends; here must be ',' or ']'.")
+        reader.at += 1
         if reader.sign():
-            raise InvalidInput(f"line {reader.line}: there is more after the end of the list.")
+            raise InvalidInput(f"line {reader.line_now()}: there is more after the end of the list.")
 
 
 class _Json:
@@ -129,7 +131,7 @@ class _Json:
 
     def __init__(self, texts: Iterator[str]) -> None:
         self.at = 0
-        self.line = 1
+        self._line = 1
         self._texts = texts
         self._window = ""
         self._decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refused)
@@ -144,26 +146,27 @@ class _Json:
             if not self._more():
                 return ""
 
-    def expect(self, sign: str) -> None:
-        if (found := self.sign()) != sign:
-            raise InvalidInput(f"line {self._line()}: here must be {sign!r}, not {found or 'the end'!r}.")
+    def comma(self) -> None:
+        """Go behind the comma that stands here."""
+        if (found := self.sign()) != ",":
+            raise InvalidInput(f"line {self.line_now()}: here must be ',', not {found!r}.")
         self.at += 1
 
     def object(self) -> dict[str, Any]:
         """The object that begins here."""
         if (sign := self.sign()) != "{":
-            raise InvalidInput(f"line {self._line()}: here must be an object, {{…}}, not {sign!r}.")
+            raise InvalidInput(f"line {self.line_now()}: here must be an object, {{…}}, not {sign!r}.")
         while True:
             try:
                 found, self.at = self._decoder.raw_decode(self._window, self.at)
             except json.JSONDecodeError as error:
                 if len(self._window) - self.at > LONGEST_CELL or not self._more():
-                    line = self._line() + self._window.count("\n", self.at, error.pos)
+                    line = self.line_now() + self._window.count("\n", self.at, error.pos)
                     raise InvalidInput(f"line {line}: this is no JSON: {error.msg}.") from None
             except _NoJson as error:
-                raise InvalidInput(f"line {self._line()}: {error}") from None
+                raise InvalidInput(f"line {self.line_now()}: {error}") from None
             except RecursionError:
-                raise InvalidInput(f"line {self._line()}: it is nested too deeply.") from None
+                raise InvalidInput(f"line {self.line_now()}: it is nested too deeply.") from None
             else:
                 return dict(found)
 
@@ -172,12 +175,13 @@ class _Json:
         text = next(self._texts, None)
         if text is None:
             return False
-        self.line = self._line()
+        self._line = self.line_now()
         self._window, self.at = self._window[self.at :] + text, 0
         return True
 
-    def _line(self) -> int:
-        return self.line + self._window.count("\n", 0, self.at)
+    def line_now(self) -> int:
+        """The line of what comes next."""
+        return self._line + self._window.count("\n", 0, self.at)
 
 
 class _NoJson(Exception):
