@@ -64,16 +64,17 @@ SAYS: dict[str, Any] = {
     "packages": [
         {
             "name": "project-cells",
+            "title": "Single cells of the whole project, for Python",
             "per": "project",
             "file": "{project}_SINGLE-CELL.zip",
-            "files": [{}],
+            "files": [{"into": "{item}/{name}"}],
             "attributes": {"modality": "SINGLE_CELL", "format": "ANN_DATA", "includes_merged": True},
         },
         {
             "name": "sample-cells",
             "per": "item",
             "file": "{items}_SINGLE-CELL.zip",
-            "files": [{}],
+            "files": [{"into": "{item}/{name}"}],
             "attributes": {"modality": "SINGLE_CELL", "format": "ANN_DATA"},
         },
     ],
@@ -98,7 +99,7 @@ async def fill(
         session.add(Site(**said))
         if terms := said["portal"].get("terms"):
             session.add(Terms(version=terms["version"], body=terms["text"]))
-        source = Source(name="bucket", url="s3://a-lab/data")
+        source = Source(name="bucket", url=(packages.parent / "bucket").as_uri())
         session.add(source)
         await session.flush()
         for number in range(projects):
@@ -132,7 +133,7 @@ async def add_project(session: AsyncSession, packages: Path, source: int, number
         await session.flush()
         made.append(item.id)
         session.add(ProjectItem(project_id=project.id, item_id=item.id))
-        await _original(session, source, project, item)
+        await _original(session, packages.parent / "bucket", source, project, item)
         await add_package(session, packages, "sample-cells", f"{item.name}_SINGLE-CELL.zip", project.id, [item.id])
     if made:
         await add_package(session, packages, "project-cells", f"{name}_SINGLE-CELL.zip", project.id, made)
@@ -177,13 +178,17 @@ def _details(diagnosis: str, n: int) -> dict[str, Any]:
     }
 
 
-async def _original(session: AsyncSession, source: int, project: Project, item: Item) -> None:
+async def _original(session: AsyncSession, bucket: Path, source: int, project: Project, item: Item) -> None:
     for stage in ("filtered", "processed"):
+        path = bucket / project.name / item.name / f"{item.name}_{stage}_rna.h5ad"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"cells of {item.name}, {stage}\n".encode() * 500)
+        seen = path.stat()
         file = File(
             source_id=source,
-            key=f"{project.name}/{item.name}/SCPCL_{stage}_rna.h5ad",
-            size=48_000_000 + item.id,
-            etag=hashlib.md5(item.name.encode(), usedforsecurity=False).hexdigest(),
+            key=path.relative_to(bucket).as_posix(),
+            size=seen.st_size,
+            etag=f"{seen.st_mtime_ns:x}-{seen.st_size:x}",
             project_id=project.id,
             attributes={"format": "ANN_DATA", "modality": "SINGLE_CELL"},
         )

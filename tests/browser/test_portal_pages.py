@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from tests.browser.conftest import Place, Visit
 from tests.browser.shelves import SAYS, add_package, fill
 from tests.browser.test_every_page import AUDIT, CLEAN
+from tests.packaging import Portal
 from tidemill.accounts import people
 from tidemill.db.models import Item, Project, ProjectItem
 
@@ -316,3 +318,75 @@ async def test_another_sites_page_cannot_act_or_download(place: Place, stroll: S
     assert "Another site’s page sent you here" in await asked.text()
     async with place.site.database.begin() as session:
         assert (await session.execute(text("select count(*) from download"))).scalar() == 0
+
+
+async def test_a_dataset_is_gathered_built_live_and_downloaded(
+    place: Place, stroll: Stroll, shelves: Path, tmp_path: Path
+) -> None:
+    page = await stroll("/portal/samples/SCPCS000001")
+    await page.get_by_role("button", name="Put into the basket").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Terms of use")
+    await accept(page, place, "/portal/samples/SCPCS000001")
+    await page.get_by_role("link", name="Go on to what you wanted").click()
+    await page.get_by_role("button", name="Put into the basket").click()
+    await expect(page.get_by_role("status").first).to_contain_text("It is in your basket now: 1 thing in all.")
+    await expect(page.get_by_role("link", name="Basket 1")).to_be_visible()
+    await page.goto(f"{place.url}/portal/projects/SCPCP000002")
+    await page.get_by_role("button", name="Put into the basket").click()
+    await page.get_by_role("link", name="Basket 4").click()
+    total = page.locator(".total")
+    await expect(page.get_by_role("heading", level=3)).to_have_count(2)
+    whole = await total.inner_text()
+    await page.get_by_role("button", name="Take SCPCS000005 out").click()
+    await expect(total).not_to_have_text(whole)
+    assert await page.evaluate(AUDIT) == CLEAN | {
+        "lang": "en", "title": f"Your basket · {SAYS['title']}", "headings": 1,
+    }  # fmt: skip
+    await page.get_by_role("button", name="Build this dataset").click()
+    dataset = page.locator(".package", has=page.get_by_role("progressbar"))
+    await expect(dataset).to_contain_text("being built")
+    await page.evaluate("window.unbroken = true")
+    portal = Portal(place.site.database, place.site.documents, tmp_path)
+    async with portal.working():
+        await portal.until("select not exists (select from run where state = 'active')")
+    await portal.register()
+    await expect(page.locator("#datasets")).to_contain_text("ready")
+    assert await page.evaluate("window.unbroken === true")
+    async with page.expect_download() as begun:
+        await page.get_by_role("link", name="Download dataset-").click()
+    with zipfile.ZipFile(await (await begun.value).path()) as archive:
+        assert archive.testzip() is None
+        cells = sorted(name.rpartition("/")[2] for name in archive.namelist() if name.endswith(".h5ad"))
+    samples = ("SCPCS000001", "SCPCS000004", "SCPCS000006")
+    assert cells == [f"{one}_{stage}_rna.h5ad" for one in samples for stage in ("filtered", "processed")]
+    await page.get_by_role("button", name="Forget this dataset").click()
+    await expect(page.get_by_role("heading", name="Nothing is in it")).to_be_visible()
+
+
+async def test_a_basket_belongs_to_its_key(place: Place, stroll: Stroll, shelves: Path) -> None:
+    page, other = await stroll("/portal"), await stroll("/portal", allow="404")
+    await accept(page, place)
+    await accept(other, place)
+    await page.goto(f"{place.url}/portal/samples/SCPCS000001")
+    await page.get_by_role("button", name="Put into the basket").click()
+    await page.goto(f"{place.url}/portal/basket")
+    number = await page.locator("form[action='/portal/basket/start'] [name=id]").input_value()
+    await other.goto(f"{place.url}/portal/basket")
+    await expect(other.get_by_role("heading", name="Nothing is in it")).to_be_visible()
+    for what in ("start", "forget"):
+        sent = await other.request.post(
+            f"{place.url}/portal/basket/{what}", form={"id": number}, headers={"origin": place.url}
+        )
+        assert sent.status == 404
+    await page.get_by_role("button", name="Take SCPCS000001 out").click()
+    await expect(page.get_by_role("status").first).to_contain_text("Your basket is empty.")
+
+
+async def test_what_cannot_be_gathered_is_said(place: Place, stroll: Stroll, shelves: Path) -> None:
+    page = await stroll("/portal")
+    await accept(page, place)
+    await page.goto(f"{place.url}/portal/samples/SCPCS000001")
+    async with place.site.database.begin() as session:
+        await session.execute(text("update project set locked = true"))
+    await page.get_by_role("button", name="Put into the basket").click()
+    await expect(page.get_by_role("status").first).to_contain_text("is locked; nothing of it can be had now")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 
 from tidemill.accounts import people
@@ -17,6 +18,9 @@ from tidemill.accounts.people import Person
 from tidemill.domain.roles import Role
 from tidemill.domain.vocabulary import as_key, in_address
 from tidemill.errors import TidemillError
+from tidemill.publishing import datasets
+from tidemill.publishing.datasets import Dataset
+from tidemill.web import portal_basket
 from tidemill.web.origins import own_origin
 from tidemill.web.rendering import problem_title, render, site_of
 from tidemill.web.words import Words, words_of
@@ -103,6 +107,12 @@ def titles_of(request: Request) -> dict[str, str]:
     return {one["name"]: one.get("title") or "" for one in (says.packages if says else ())}
 
 
+def declared_of(request: Request) -> portal_basket.Declared:
+    """What its packages are declared to hold, as far as baskets go."""
+    says = getattr(request.state, "site_says", None)
+    return portal_basket.declared(says.packages if says else ())
+
+
 def operates(request: Request) -> bool:
     """Whether who asks may see the operators' pages: the site's own key, or a token that reads."""
     if HOLDER not in request.scope:
@@ -136,19 +146,43 @@ async def know(request: Request) -> None:
     if request.method not in ("GET", "HEAD") and not own_origin(request.headers, required=True):
         raise HTTPException(403, "This request comes from another site's page.")
     secret = request.cookies.get(cookie_name(request), "")
-    person = None
+    person, gathered = None, 0
     if secret:
         async with site_of(request).database.begin() as session:
             person = await people.holder(session, secret)
+            if person is not None and (now := await open_dataset(session, person)) is not None:
+                gathered = portal_basket.count(now.data)
     known = HOLDER in request.scope
     reads = portal_of(request).public or known or person is not None
-    request.state.visitor = Visitor(reads, operates(request), person, secret if person else "")
+    request.state.visitor = Visitor(reads, operates(request), person, secret if person else "", gathered)
 
 
 async def enter(request: Request) -> None:
     """A dependency of the pages that show the catalogue. Raises PortalClosed."""
     if not visitor_of(request).reads:
         raise PortalClosed
+
+
+async def open_dataset(session: AsyncSession, person: Person | None) -> Dataset | None:
+    """The dataset that is a person's basket: the newest that they did not ask for yet."""
+    if person is None:
+        return None
+    found, _ = await datasets.mine(session, person, limit=20)
+    return next((one for one in found if one.state == "open"), None)
+
+
+def to_terms(request: Request, then: str, *, person: bool = False) -> Response | None:
+    """Sends to the terms who may not download yet; None: they may, as operators may without a key of their own, but for
+    what takes a `person`. `then`: where they want to go on."""
+    visitor = visitor_of(request)
+    if visitor.downloads or (visitor.operates and visitor.person is None and not person):
+        return None
+    base = str(request.base_url).rstrip("/")
+    back = then.removeprefix(base) if then.startswith((base + "/", "/")) else TOP
+    address = f"{TOP}/terms?{urlencode({'then': back})}"
+    if request.headers.get("hx-request"):
+        return Response(status_code=204, headers={"hx-redirect": address})
+    return RedirectResponse(address, status_code=303)
 
 
 def visitor_of(request: Request) -> Visitor:

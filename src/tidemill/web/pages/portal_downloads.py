@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Protocol
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -14,7 +13,7 @@ from tidemill.accounts.people import Person
 from tidemill.errors import KeyRefused
 from tidemill.publishing import downloads
 from tidemill.publishing.links import Link
-from tidemill.web.pages.portal_door import TOP, page, visitor_of
+from tidemill.web.pages.portal_door import page, to_terms, visitor_of
 from tidemill.web.rendering import OpenSite, site_of
 
 router = APIRouter()
@@ -48,19 +47,6 @@ async def curl(request: Request, number: int) -> Response:
         return asked
     link = await _link(request, number, downloads.link)
     return page(request, "portal_curl.html", link=link)
-
-
-def to_terms(request: Request, then: str) -> Response | None:
-    """Sends to the terms who may not download yet; None: they may. `then`: where they want to go on."""
-    visitor = visitor_of(request)
-    if visitor.downloads or (visitor.operates and visitor.person is None):
-        return None
-    base = str(request.base_url).rstrip("/")
-    back = then.removeprefix(base) if then.startswith((base + "/", "/")) else TOP
-    address = f"{TOP}/terms?{urlencode({'then': back})}"
-    if request.headers.get("hx-request"):
-        return Response(status_code=204, headers={"hx-redirect": address})
-    return RedirectResponse(address, status_code=303)
 
 
 async def _begin(request: Request, number: int, linker: Linker) -> Response:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.catalogue import browsing
 from tidemill.db.database import Row, fetch
 from tidemill.domain.shop_window import Noun, Window
+from tidemill.web import portal_basket
 from tidemill.web.pages import portal_lists
 from tidemill.web.pages.portal_door import page, titles_of
 from tidemill.web.portal_values import plain, sheet, titled
@@ -51,6 +52,7 @@ async def _project(request: Request, session: AsyncSession, window: Window, name
         files=files,
         members={"total": total, "rows": rows, "columns": columns},
         originals=_originals(window),
+        parts=portal_basket.parts_in(row["computed_files"]),
     )
 
 
@@ -66,7 +68,18 @@ async def _item(request: Request, session: AsyncSession, window: Window, name: s
         files=files,
         process=await fetch(session, "items.process", {"item": row["id"]}),
         originals=_originals(window),
+        parts=await _parts(session, window, row),
     )
+
+
+async def _parts(session: AsyncSession, window: Window, row: Row) -> list[str]:
+    """The parts of an item that a basket can hold: its own packages tell, or else those of its project."""
+    if found := portal_basket.parts_in(row["computed_files"]):
+        return found
+    if not row["projects"]:
+        return []
+    project = await browsing.project(session, window, row["projects"][0]["name"])
+    return portal_basket.parts_in(project["computed_files"])
 
 
 def packages(request: Request, rows: list[Row], window: Window) -> list[Row]:
