@@ -154,6 +154,9 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._side, keys.encode())
 
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+
     def end(self) -> int:
         while self._more():
             pass

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tidemill.db.database import Database
 from tidemill.domain import quiet_hours
+from tidemill.domain.keys import printable
 from tidemill.domain.states import TaskState
 from tidemill.errors import TidemillError
 from tidemill.settings import Settings
@@ -61,6 +62,7 @@ _templates.filters.update(
     ago=wording.ago,
     parameters=wording.parameters,
     plain=wording.plain,
+    key=printable,
     lines=wording.lines,
     path=lambda name: quote(str(name), safe=""),
     quiet_hours=quiet_hours.in_words,

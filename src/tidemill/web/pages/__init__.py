@@ -27,6 +27,7 @@ from tidemill.web.pages import (
     run_actions,
     runs,
     schedules,
+    sources,
     watching,
 )
 from tidemill.web.words import load_words
@@ -37,6 +38,7 @@ for part in (
     runs,
     watching,
     schedules,
+    sources,
     operating,
     failures,
     affected,
