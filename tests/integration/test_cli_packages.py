@@ -71,6 +71,10 @@ def test_packages_are_made_and_listed_and_not_made_again(tidemill: Program) -> N
         path = Path(urlsplit(row["store"]).path) / row["key"]
         assert path.stat().st_size == row["size"]
         assert zipfile.ZipFile(path).testzip() is None
+    exported = tidemill("export").out
+    assert "package-builder" not in exported
+    assert "[[pipelines]]" not in exported
+    assert "package-builder" not in tidemill("apply", tidemill.site.parent / "site.toml", "--yes").out
     again = tidemill("generate-computed-files")
     assert "3 packages there and unchanged." in again.err
     assert tidemill("generate-computed-files", "--json").json["run"] is None

@@ -15,5 +15,8 @@ class Kind(StrEnum):
 PACKING = "packages"
 """The pipeline that packs: it takes packages and nothing else, and no other takes packages."""
 
+PACKING_STEP = "pack"
+"""Its only step."""
+
 OF_PACKAGES = "packages"
 """Stands in `Batch.made_from` of a batch whose items are packages."""

@@ -285,11 +285,11 @@ def _worth_telling(key: str, value: Any) -> bool:
 
 
 async def _left_alone(session: AsyncSession, site_file: SiteFile) -> list[str]:
-    content = site_file.content
+    content, made = site_file.content, await pipelines.listing(session)
     return [
         *_others("source", list(await session.scalars(select(Source.name))), content.sources),
-        *_others("app", [row["name"] for row in await apps.listing(session)], content.apps),
-        *_others("pipeline", [row["name"] for row in await pipelines.listing(session)], content.pipelines),
+        *_others("app", [row["name"] for row in await apps.listing(session) if row["kind"] != "package"], content.apps),
+        *_others("pipeline", [row["name"] for row in made if not pipelines.packs(row)], content.pipelines),
         *_others("watching run", [row["name"] for row in await watching.listing(session)], content.watching),
         *_others("schedule", [row["name"] for row in await schedules.listing(session)], content.schedules),
     ]

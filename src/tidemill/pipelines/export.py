@@ -30,8 +30,10 @@ async def export(session: AsyncSession) -> str:
     content |= {
         "projects": projects,
         "sources": sources,
-        "apps": [_app(row) for row in await apps.listing(session)],
-        "pipelines": [_pipeline(row) for row in await pipelines.listing(session) if row["steps"]],
+        "apps": [_app(row) for row in await apps.listing(session) if row["kind"] != "package"],
+        "pipelines": [
+            _pipeline(row) for row in await pipelines.listing(session) if row["steps"] and not pipelines.packs(row)
+        ],
         "watching": [_watch(row) for row in await watching.listing(session)],
         "schedules": [_schedule(row) for row in await schedules.listing(session)],
     }

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch
 from tidemill.db.models import App, Pipeline, PipelineVersion, Step
+from tidemill.domain.kinds import PACKING, PACKING_STEP
 from tidemill.errors import InvalidInput, NotFound
 from tidemill.pipelines.apps import known_metadata
 from tidemill.pipelines.check import check_chain, check_parameters
@@ -66,6 +67,11 @@ async def get(session: AsyncSession, name: str) -> Pipeline:
 async def listing(session: AsyncSession) -> list[Row]:
     """All pipelines with title, version number, and the steps of that version in order."""
     return await fetch(session, "pipelines.pipelines", {"name": None})
+
+
+def packs(row: Row) -> bool:
+    """Whether a pipeline, as `listing` has it, is the one by which the site makes packages, and no person's."""
+    return bool(row["name"] == PACKING and [step["name"] for step in row["steps"]] == [PACKING_STEP])
 
 
 def step_names(steps: Sequence[StepWish]) -> list[str]:

@@ -18,7 +18,7 @@ from tidemill import __version__
 from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.db.models import Batch
 from tidemill.domain.item_edits import check_name
-from tidemill.domain.kinds import OF_PACKAGES, PACKING, Kind
+from tidemill.domain.kinds import OF_PACKAGES, PACKING, PACKING_STEP, Kind
 from tidemill.domain.package_plan import PackagePlan, StorePlace
 from tidemill.domain.stored_json import written
 from tidemill.errors import Conflict, InvalidInput
@@ -33,7 +33,6 @@ from tidemill.storage.documents import DocumentStore
 BUILDER = "package-builder"
 """The built-in app that packs, in the workers themselves."""
 
-STEP = "pack"
 DEADLINE = 7 * 86400.0
 """Seconds that one package may take."""
 
@@ -166,7 +165,7 @@ async def ensure_pipeline(session: AsyncSession) -> str:
     await fetch(session, "pipelines.lock")
     engine = (await _publishing(session)).get("engine")
     steps = await fetch(session, "package_runs.steps", {"pipeline": PACKING})
-    if steps and [step["name"] for step in steps] != [STEP]:
+    if steps and [step["name"] for step in steps] != [PACKING_STEP]:
         raise Conflict(
             f"The site has a pipeline named {PACKING!r} of its own: that name is the one that packs.",
             hint="Give it another name in the site file.",
@@ -175,7 +174,7 @@ async def ensure_pipeline(session: AsyncSession) -> str:
         engine = BUILDER
         settings = AppSettings(BUILDER, "package:", "package", "json", deadline=DEADLINE)
         await apps.register(session, settings, AppFacts(__version__))
-    await pipelines.define(session, PACKING, [StepWish(engine, STEP)], title="Packages")
+    await pipelines.define(session, PACKING, [StepWish(engine, PACKING_STEP)], title="Packages")
     return str(engine)
 
 
