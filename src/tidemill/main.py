@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidemill.catalogue import field_index
 from tidemill.catalogue.sync import reader
 from tidemill.db.currency import is_current
 from tidemill.db.database import Database, Row
@@ -19,7 +20,7 @@ from tidemill.executors.workbench import Workbench
 from tidemill.publishing.registering import Registrar
 from tidemill.publishing.removing import removing
 from tidemill.runner import watch
-from tidemill.runner.housekeeping import DUTIES, Housekeeping, prune_changes
+from tidemill.runner.housekeeping import DUTIES, Duty, Housekeeping, prune_changes
 from tidemill.runner.link import DatabaseLink
 from tidemill.runner.schedules import Doer
 from tidemill.runner.worker import Pace, Worker
@@ -74,7 +75,8 @@ class Site:
         days = self.settings.changes_kept
         pruning = [prune_changes(days)] if days else []
         packages = (Registrar(self.documents).duty(), removing(), *datasets.duties())
-        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), *clock, *packages, *pruning))
+        lists = Duty("declared fields", field_index.tend, every=10.0)
+        return Housekeeping(self.database, (*DUTIES, *watch.duties(self.documents), *clock, *packages, lists, *pruning))
 
     @asynccontextmanager
     async def keeping_house(self) -> AsyncIterator[None]:

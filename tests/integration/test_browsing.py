@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 from tests.portal_catalogue import lay
 
-from tidemill.catalogue import browsing
+from tidemill.catalogue import browsing, field_index
 from tidemill.db.database import Database
 from tidemill.domain.shop_window import Noun
 from tidemill.errors import InvalidFields, NotFound
 
 
-@pytest.fixture
-async def shop(database: Database) -> Database:
+@pytest.fixture(params=["items", "copy"])
+async def shop(database: Database, request: pytest.FixtureRequest) -> Database:
+    """The catalogue, looked up in the items themselves, and in the copy of their fields that large sites have."""
     await lay(database)
+    if request.param == "copy":
+        await field_index.tend(database, least=0)
     return database
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tidemill.catalogue import browsing_pages
 from tidemill.catalogue.browsing_sql import Statement, statement
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.lookups import Filter, read_filters, read_ordering
-from tidemill.domain.shop_window import Noun, Window
+from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 from tidemill.errors import NotFound
 
 MOST_ROWS = 5000
@@ -71,7 +72,7 @@ async def window(session: AsyncSession) -> Window:
     """What the site declares, as it is now: every call below wants it."""
     row = await fetch_one(session, "browsing.site")
     hidden = await fetch(session, "browsing.hidden", {}, {})
-    return Window.of(row or {}, tuple(one["id"] for one in hidden))
+    return Window.of(row or {}, tuple(one["id"] for one in hidden), await _copy(session, row or {}))
 
 
 def read_query(
@@ -92,21 +93,21 @@ def read_query(
 async def items(session: AsyncSession, shown: Window, query: Query) -> Listed:
     """Items: `id, name, status, metadata, revision, created_at, updated_at, projects` (`[{id, name, title}]`), and
     `computed_files` (as `computed_files` has them)."""
-    total, ids = await _found(session, statement(shown, Noun.ITEM, query.filters, query.search), query)
+    total, ids = await _found(session, shown, Noun.ITEM, query)
     return Listed(total, await _items(session, shown, ids))
 
 
 async def projects(session: AsyncSession, shown: Window, query: Query, *, members: bool = True) -> Listed:
     """Projects: `id, name, title, metadata, locked, created_at, items` (how many), `computed_files`; with `members`
     the names of the items in `item_names`."""
-    total, ids = await _found(session, statement(shown, Noun.PROJECT, query.filters, query.search), query)
+    total, ids = await _found(session, shown, Noun.PROJECT, query)
     return Listed(total, await _projects(session, shown, ids, members=members))
 
 
 async def computed_files(session: AsyncSession, shown: Window, query: Query) -> Listed:
     """Current computed files: `id, package, name, store, key, size, sha256, attributes, files, created_at, updated_at,
     downloads, project` (a name), `items` (names, where the package is made per item; else None)."""
-    total, ids = await _found(session, statement(shown, Noun.COMPUTED_FILE, query.filters, query.search), query)
+    total, ids = await _found(session, shown, Noun.COMPUTED_FILE, query)
     return Listed(total, await _computed(session, shown, ids))
 
 
@@ -158,11 +159,7 @@ async def facets(
     for name, declared in shown.fields(noun).items():
         if not (declared.get("facet") if names is None else name in names):
             continue
-        others = tuple(one for one in query.filters if one.field != name)
-        made = statement(shown, noun, others, query.search)
-        of_list = "_of_list" if declared["type"] == "list" else ""
-        parts = made.parts() | {"value": made.values[name]}
-        rows = await fetch(session, f"browsing.facet{of_list}", made.params | {"most": most + 1}, parts, prepare=False)
+        rows = await browsing_pages.facet_rows(session, shown, noun, without(query, name), name, most + 1)
         values = [(row["value"], row["total"]) for row in rows]
         found.append(Facet(name, declared.get("title") or name, declared["type"], values[:most], len(values) > most))
     return found
@@ -170,12 +167,9 @@ async def facets(
 
 async def options(session: AsyncSession, shown: Window, noun: Noun, names: Sequence[str]) -> dict[str, list[Any]]:
     """The distinct values that these fields have, in order; of lists, those that are in them."""
-    made = statement(shown, noun)
     found: dict[str, list[Any]] = {}
     for name in names:
-        of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
-        parts = made.parts() | {"value": made.values[name]}
-        rows = await fetch(session, f"browsing.options{of_list}", made.params | {"most": MOST_OPTIONS}, parts)
+        rows = await browsing_pages.option_rows(session, shown, noun, name, MOST_OPTIONS)
         found[name] = [row["value"] for row in rows]
     return found
 
@@ -183,7 +177,7 @@ async def options(session: AsyncSession, shown: Window, noun: Noun, names: Seque
 async def totals(session: AsyncSession, shown: Window) -> Row:
     """How much there is in all: `projects, items, computed_files, size_in_bytes, downloads`."""
     row = await fetch_one(session, "browsing.totals", {"hidden": list(shown.hidden)})
-    return {**(row or {}), "items": await _count(session, statement(shown, Noun.ITEM))}
+    return {**(row or {}), "items": await browsing_pages.all_items(session, shown)}
 
 
 async def item_files(session: AsyncSession, row: Row, *, limit: int = 1000, offset: int = 0) -> Files:
@@ -196,19 +190,19 @@ async def project_files(session: AsyncSession, row: Row, *, limit: int = 1000, o
     return await _files(session, "project", row["id"], limit, offset)
 
 
-async def _found(session: AsyncSession, made: Statement, query: Query) -> tuple[int, list[int]]:
-    """How many records match, and the ids of the page."""
-    total = await _count(session, made)
-    if query.offset >= total or not query.limit:
-        return total, []
-    params = made.params | {"limit": min(query.limit, MOST_ROWS), "offset": query.offset}
-    rows = await fetch(session, "browsing.page", params, made.parts(query.ordering), prepare=False)
-    return total, [row["id"] for row in rows]
+async def _found(session: AsyncSession, shown: Window, noun: Noun, query: Query) -> tuple[int, list[int]]:
+    return await browsing_pages.found(session, shown, noun, query, min(query.limit, MOST_ROWS))
 
 
-async def _count(session: AsyncSession, made: Statement) -> int:
-    rows = await fetch(session, "browsing.count", made.params, made.parts(), prepare=False)
-    return int(rows[0]["total"])
+async def _copy(session: AsyncSession, site: Row) -> FieldCopy | None:
+    """The copy of the declared fields, as far as it has them as they are declared now."""
+    row = await fetch_one(session, "browsing.copy")
+    if row is None:
+        return None
+    declared = {name: one["type"] for name, one in (site.get("fields") or {}).items()}
+    columns = [Column(**column) for column in row["columns"]]
+    good = [one for one in columns if declared.get(one.field) == one.type and one.field not in row["long"]]
+    return FieldCopy(row["id"], {one.field: one for one in good})
 
 
 async def _one(session: AsyncSession, name: str, made: Statement, wanted: str) -> Row | None:

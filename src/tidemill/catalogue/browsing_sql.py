@@ -8,9 +8,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 
+from tidemill.catalogue.field_index import records_of, tally_of
 from tidemill.db.database import composed
 from tidemill.domain.lookups import Filter, Lookup
-from tidemill.domain.shop_window import Noun, Window
+from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 
 Values = Mapping[str, Composable]
 """Where a record has each thing that can be asked of it, by the name of its filter."""
@@ -19,7 +20,7 @@ _RECORDS = {Noun.ITEM: "item", Noun.PROJECT: "project", Noun.COMPUTED_FILE: "com
 _ALIAS = {Noun.ITEM: "i", Noun.PROJECT: "p", Noun.COMPUTED_FILE: "c"}
 _PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
 _CASTS = {"text": "text", "date": "text", "time": "timestamptz", "integer": "numeric", "number": "numeric",
-          "boolean": "boolean"}  # fmt: skip
+          "boolean": "boolean", "json": "jsonb"}  # fmt: skip
 _COLUMNS = {"size_in_bytes": "size"}
 _RELATIONS = {
     (Noun.ITEM, Noun.PROJECT): "browsing.items_of_projects",
@@ -37,6 +38,8 @@ class Statement:
     records: Composable
     id: Composable
     values: Values
+    alias: str = "r"
+    """What the statement calls a record."""
     conditions: list[Composable] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
 
@@ -45,6 +48,7 @@ class Statement:
         return {
             "records": self.records,
             "id": self.id,
+            "alias": Identifier(self.alias),
             "matches": _all(self.conditions),
             "order": self._order(ordering),
         }
@@ -66,21 +70,35 @@ class Statement:
 def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search: str = "") -> Statement:
     """Those records of a noun that are shown and for which all filters hold."""
     alias = _ALIAS[noun]
-    made = Statement(noun, _named(noun, alias), Identifier(alias, "id"), _values(shown, noun))
-    made.conditions += _shown(shown, noun, made)
+    made = Statement(noun, _named(noun, alias), Identifier(alias, "id"), _values(shown, noun), alias)
+    made.conditions += _shown(shown, noun)
     made.conditions += _conditions(made, made.values, [one for one in filters if one.field in made.values])
-    for other, some in _related(shown, noun, filters).items():
-        values = _values(shown, other)
-        inner = _conditions(made, values, some)
-        parts = {"matches": _all([*_shown(shown, other, made), *inner])}
-        if other is Noun.ITEM and noun is Noun.COMPUTED_FILE:
-            parts["per_item"] = made.keep(list(shown.per_item), "text[]")
-        made.conditions.append(composed(_RELATIONS[noun, other], parts))
+    _relate(made, shown, filters)
     if search.strip():
         texts = [value for name, value in made.values.items() if _searched(shown, noun, name)]
         for word in search.split()[:10]:
             parts = {"values": SQL(", ").join(texts), "given": made.keep(word, "text")}
             made.conditions.append(composed("browsing.name_search", parts))
+    return made
+
+
+def from_copy(copy: FieldCopy, shown: Window, filters: Sequence[Filter]) -> Statement:
+    """The same of items, from the copy of their fields. Filters by fields that it has not are none of its."""
+    values: dict[str, Composable] = {shown.id: Identifier("f", "name")}
+    values |= {name: Identifier("f", column.column) for name, column in copy.columns.items()}
+    made = Statement(Noun.ITEM, SQL("{} f").format(records_of(copy.id)), Identifier("f", "item_id"), values, alias="f")
+    if shown.hidden:
+        made.conditions.append(_shown_items(shown, made.id))
+    made.conditions += _conditions(made, values, [one for one in filters if one.field in values])
+    _relate(made, shown, filters)
+    return made
+
+
+def from_tally(copy: FieldCopy, column: Column, filters: Sequence[Filter]) -> Statement:
+    """Values of a field for which all filters, which are by that field, hold."""
+    tally = tally_of(copy.id, column)
+    made = Statement(Noun.ITEM, tally, Identifier("t", "value"), {column.field: Identifier("t", "value")}, alias="t")
+    made.conditions += _conditions(made, made.values, filters)
     return made
 
 
@@ -92,15 +110,30 @@ def _all(conditions: Sequence[Composable]) -> Composable:
     return SQL("({})").format(SQL(") and (").join(conditions)) if conditions else SQL("true")
 
 
-def _shown(shown: Window, noun: Noun, made: Statement) -> list[Composable]:
+def _relate(made: Statement, shown: Window, filters: Sequence[Filter]) -> None:
+    """Narrow a choice by filters across relations."""
+    for other, some in _related(shown, made.noun, filters).items():
+        inner = _conditions(made, _values(shown, other), some)
+        parts = {"matches": _all([*_shown(shown, other), *inner]), "id": made.id}
+        if other is Noun.ITEM and made.noun is Noun.COMPUTED_FILE:
+            parts["per_item"] = made.keep(list(shown.per_item), "text[]")
+        made.conditions.append(composed(_RELATIONS[made.noun, other], parts))
+
+
+def _shown_items(shown: Window, id_: Composable) -> Composable:
+    return composed("browsing.shown_items", {"hidden": Literal(list(shown.hidden)), "id": id_})
+
+
+def _shown(shown: Window, noun: Noun) -> list[Composable]:
     """What holds for whatever is shown at all."""
     if noun is Noun.COMPUTED_FILE:
         return [composed("browsing.shown_files", {})]
     base: list[Composable] = [composed("browsing.all_items", {})] if noun is Noun.ITEM else []
     if not shown.hidden:
         return base
-    hidden = {"hidden": Literal(list(shown.hidden))}
-    return [*base, composed(f"browsing.shown_{_RECORDS[noun]}s", hidden)]
+    if noun is Noun.ITEM:
+        return [*base, _shown_items(shown, Identifier("i", "id"))]
+    return [composed("browsing.shown_projects", {"hidden": Literal(list(shown.hidden))})]
 
 
 def _values(shown: Window, noun: Noun) -> dict[str, Composable]:

@@ -20,6 +20,30 @@ class Noun(StrEnum):
     COMPUTED_FILE = "computed_file"
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A declared field in the narrow copy that lists of a large site are answered from."""
+
+    field: str
+    type: str
+    column: str
+    tallied: bool = False
+    """Whether it is kept how many items have which value."""
+
+    def told(self) -> dict[str, Any]:
+        """As `FieldTable.columns` has it."""
+        return {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCopy:
+    """The copy that is there now; see `catalogue/field_index.py`."""
+
+    id: int
+    columns: Mapping[str, Column]
+    """By field; one of which some value is too long is not among them."""
+
+
 _OWN: Mapping[Noun, Mapping[str, str]] = {
     Noun.ITEM: {"status": "text", "created_at": "time", "updated_at": "time"},
     Noun.PROJECT: {"title": "text", "locked": "boolean", "created_at": "time"},
@@ -49,9 +73,10 @@ class Window:
     publishing: Mapping[str, Any] = field(default_factory=dict)
     hidden: tuple[int, ...] = ()
     """Ids of the projects that are not shown."""
+    copy: FieldCopy | None = None
 
     @classmethod
-    def of(cls, site: Mapping[str, Any], hidden: tuple[int, ...] = ()) -> Window:
+    def of(cls, site: Mapping[str, Any], hidden: tuple[int, ...] = (), copy: FieldCopy | None = None) -> Window:
         """From the row of `Site`; one that is not there yet is empty."""
         packages, portal = site.get("packages") or [], site.get("portal") or {}
         return cls(
@@ -65,6 +90,7 @@ class Window:
             portal=portal,
             publishing=site.get("publishing") or {},
             hidden=hidden,
+            copy=copy,
         )
 
     @property

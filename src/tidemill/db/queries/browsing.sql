@@ -4,6 +4,9 @@
 -- site: what the site calls itself and its nouns, what it declares, and which packages it makes.
 select title, vocabulary, fields, project_fields, packages, portal, publishing from site;
 
+-- copy: the newest copy of the declared fields that is whole.
+select id, columns, long from field_table where ready_at is not null order by id desc limit 1;
+
 -- hidden: the projects that are not shown: locked before anything was loaded of them.
 select id from project where locked and metadata = '{{}}' and title = '';
 
@@ -12,6 +15,34 @@ select count(*) as total from {records} where {matches};
 
 -- page: the ids of a page of the records that match, in order.
 select {id} as id from {records} where {matches} order by {order} limit %(limit)s offset %(offset)s;
+
+-- page_begin: the same, found among the first records in that order, if there are enough.
+select {id} as id from (select * from {records} order by {order} limit {most}) {alias} where {matches}
+order by {order} limit %(limit)s offset %(offset)s;
+
+-- tally: how many items have a value that matches.
+select coalesce(sum(t.items), 0)::bigint as total from {tally} t where {matches};
+
+-- values: the values that match.
+select t.value from {tally} t where {matches} group by t.value having sum(t.items) > 0 limit %(most)s;
+
+-- tally_facet: how many items have which value, the most frequent first.
+select t.value, sum(t.items)::bigint as total from {tally} t group by t.value having sum(t.items) > 0
+order by total desc, value limit %(most)s;
+
+-- tally_facet_of_list: the same for each value of lists.
+select e.value, sum(t.items)::bigint as total from {tally} t
+left join lateral (select distinct x.value from jsonb_array_elements_text(case jsonb_typeof(t.value) when 'array' then t.value end) x) e
+    on true
+group by e.value having sum(t.items) > 0 order by total desc, e.value limit %(most)s;
+
+-- tally_options: the values that there are, in order.
+select t.value from {tally} t where t.value is not null group by t.value having sum(t.items) > 0 order by 1 limit %(most)s;
+
+-- tally_options_of_list: the values that there are in lists.
+select e.value from {tally} t
+cross join lateral jsonb_array_elements_text(case jsonb_typeof(t.value) when 'array' then t.value end) e
+group by e.value having sum(t.items) > 0 order by 1 limit %(most)s;
 
 -- facet: how many of the records that match have which value, the most frequent first.
 select value, count(*) as total from (select {value} as value from {records} where {matches}) found
@@ -112,8 +143,8 @@ where {matches} order by 1 limit %(most)s;
 i.kind = 'item'
 
 -- shown_items: items that stand in some project that is shown, or in none.
-(not exists (select from project_item x where x.item_id = i.id and x.project_id = any({hidden}::bigint[]))
- or exists (select from project_item x where x.item_id = i.id and x.project_id <> all({hidden}::bigint[])))
+(not exists (select from project_item x where x.item_id = {id} and x.project_id = any({hidden}::bigint[]))
+ or exists (select from project_item x where x.item_id = {id} and x.project_id <> all({hidden}::bigint[])))
 
 -- shown_projects: projects that are shown.
 p.id <> all({hidden}::bigint[])
@@ -122,7 +153,7 @@ p.id <> all({hidden}::bigint[])
 c.replaced_at is null and c.package <> 'dataset'
 
 -- items_of_projects: items that stand in a project that matches.
-i.id in (select x.item_id from project_item x join project p on p.id = x.project_id where {matches})
+{id} in (select x.item_id from project_item x join project p on p.id = x.project_id where {matches})
 
 -- projects_of_items: projects in which an item stands that matches.
 p.id in (select x.project_id from project_item x join item i on i.id = x.item_id and i.kind = 'item' where {matches})

@@ -3,7 +3,7 @@
 
 -- state: what is declared of items, whether there are so many that a copy is worth its writes, and the copies that there are.
 select coalesce((select fields from site), '{{}}') as fields,
-       (select count(*) from (select from item where kind = 'item' limit %(least)s) some) >= %(least)s as many,
+       (select count(*) from (select from item where kind = 'item' limit %(least)s) few) >= %(least)s::bigint as many,
        coalesce((select json_agg(json_build_object('id', f.id, 'columns', f.columns, 'long', f.long, 'ready', f.ready_at is not null,
                                                    'old', f.ready_at < now() - interval '1 minute') order by f.id)
                  from field_table f), '[]') as tables;
@@ -18,10 +18,7 @@ set lock_timeout = '3s';
 set lock_timeout = 0;
 
 -- note: a new copy, not yet ready.
-insert into field_table (columns) values (%(columns)s) returning id;
-
--- note_columns: what its columns are.
-update field_table set columns = %(columns)s where id = %(id)s;
+insert into field_table (columns, long) values (%(columns)s, %(long)s) returning id;
 
 -- ready: it has everything.
 update field_table set ready_at = now() where id = %(id)s;
@@ -30,7 +27,7 @@ update field_table set ready_at = now() where id = %(id)s;
 delete from field_table where id = %(id)s;
 
 -- spread: how many values a field has among some items.
-select count(distinct {value}) as different from (select i.metadata from item i where i.kind = 'item' limit %(most)s) i;
+select count(distinct {value}) as different from (select i.metadata from item i where i.kind = 'item' limit {most}) i;
 
 -- longest: whether some item has a value of this field that is too long for an index.
 select exists (select from item i where i.kind = 'item' and octet_length(i.metadata ->> {key}) > 1000) as found;

@@ -1,0 +1,183 @@
+"""How many items match and which of them stand on a page: from the copy of their fields where there is one.
+
+A count of one field's filters adds up its tally; other counts read an index, or the narrow copy. A page is looked for
+among the first items in its order, since most filters leave many; where it is not found there, the index gives the
+items that match, and these are put in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+from psycopg.sql import SQL, Literal
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, statement
+from tidemill.catalogue.field_index import tally_of
+from tidemill.db.database import Row, fetch
+from tidemill.domain.lookups import Filter, Lookup
+from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
+
+if TYPE_CHECKING:
+    from tidemill.catalogue.browsing import Query
+
+BEGIN = 10_000
+"""Items among which a page is looked for first."""
+
+MOST_VALUES = 1_000
+"""Values that an index is asked for at once."""
+
+DENSE = 200_000
+"""Matching items from which on they are read in order rather than sorted."""
+
+_BY_VALUE = frozenset(
+    {Lookup.CONTAINS, Lookup.ICONTAINS, Lookup.IEXACT, Lookup.STARTSWITH, Lookup.ISTARTSWITH}
+)  # fmt: skip
+"""Lookups that an index cannot answer, but a look through the values can."""
+
+
+def copy_for(shown: Window, noun: Noun, query: Query) -> FieldCopy | None:
+    """The copy, if it can answer this: all that is asked by or ordered by is in it."""
+    copy = shown.copy
+    if copy is None or noun is not Noun.ITEM or query.search.strip():
+        return None
+    related = tuple(f"{path}__" for path in shown.relations(noun))
+    has = copy.columns.keys() | {shown.id} | shown.relations(noun).keys()
+    asked = {one.field for one in query.filters if not one.field.startswith(related)}
+    return copy if asked <= has and {name for name, _ in query.ordering} <= copy.columns.keys() | {shown.id} else None
+
+
+async def found(session: AsyncSession, shown: Window, noun: Noun, query: Query, limit: int) -> tuple[int, list[int]]:
+    """How many records match, and the ids of a page of them."""
+    copy = copy_for(shown, noun, query)
+    if copy is None:
+        made = statement(shown, noun, query.filters, query.search)
+        total = await counted(session, made)
+    else:
+        filters = await _narrowed(session, copy, query.filters)
+        made = from_copy(copy, shown, filters)
+        total = await _counted_in_copy(session, shown, copy, query.filters, made)
+    if query.offset >= total:
+        return total, []
+    params = {"limit": min(limit, total - query.offset), "offset": query.offset}
+    if copy is None:
+        rows = await fetch(session, "browsing.page", made.params | params, made.parts(query.ordering), prepare=False)
+    else:
+        rows = await _page_in_copy(session, made, query, total, params, _equals(filters))
+    return total, [row["id"] for row in rows]
+
+
+async def counted(session: AsyncSession, made: Statement) -> int:
+    """How many records there are of a choice, one by one."""
+    rows = await fetch(session, "browsing.count", made.params, made.parts(), prepare=False)
+    return int(rows[0]["total"])
+
+
+async def all_items(session: AsyncSession, shown: Window) -> int:
+    """How many items are shown."""
+    if shown.copy is None:
+        return await counted(session, statement(shown, Noun.ITEM))
+    return await _counted_in_copy(session, shown, shown.copy, (), from_copy(shown.copy, shown, ()))
+
+
+async def facet_rows(session: AsyncSession, shown: Window, noun: Noun, query: Query, name: str, most: int) -> list[Row]:
+    """How often each value of a field occurs among the records that match: `value, total`."""
+    copy = copy_for(shown, noun, query)
+    of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
+    if copy is not None and name in copy.columns:
+        column = copy.columns[name]
+        if column.tallied and not query.filters and not shown.hidden:
+            return await fetch(
+                session, f"browsing.tally_facet{of_list}", {"most": most}, {"tally": tally_of(copy.id, column)}
+            )
+        made = from_copy(copy, shown, await _narrowed(session, copy, query.filters))
+    else:
+        made = statement(shown, noun, query.filters, query.search)
+    parts = made.parts() | {"value": made.values[name]}
+    return await fetch(session, f"browsing.facet{of_list}", made.params | {"most": most}, parts, prepare=False)
+
+
+async def option_rows(session: AsyncSession, shown: Window, noun: Noun, name: str, most: int) -> list[Row]:
+    """The distinct values of a field, in order: `value`."""
+    of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
+    column = shown.copy.columns.get(name) if shown.copy is not None and noun is Noun.ITEM else None
+    if shown.copy is not None and column is not None and column.tallied and not shown.hidden:
+        parts = {"tally": tally_of(shown.copy.id, column)}
+        return await fetch(session, f"browsing.tally_options{of_list}", {"most": most}, parts)
+    made = statement(shown, noun)
+    parts = made.parts() | {"value": made.values[name]}
+    return await fetch(session, f"browsing.options{of_list}", made.params | {"most": most}, parts, prepare=False)
+
+
+async def _counted_in_copy(
+    session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter], made: Statement
+) -> int:
+    column = _tally_for(copy, filters)
+    if column is None or shown.hidden:
+        return await counted(session, made)
+    over = from_tally(copy, column, filters)
+    parts = {"tally": over.records, "matches": over.parts()["matches"]}
+    rows = await fetch(session, "browsing.tally", over.params, parts, prepare=False)
+    return int(rows[0]["total"])
+
+
+def _tally_for(copy: FieldCopy, filters: Sequence[Filter]) -> Column | None:
+    """The tally that answers for all of these filters: that of the one field that they are by; any where there are
+    none."""
+    names = {one.field for one in filters}
+    if len(names) > 1:
+        return None
+    columns = [copy.columns.get(name) for name in names] or list(copy.columns.values())
+    return next((column for column in columns if column is not None and column.tallied), None)
+
+
+async def _narrowed(session: AsyncSession, copy: FieldCopy, filters: Sequence[Filter]) -> tuple[Filter, ...]:
+    """The filters, those that an index cannot answer replaced by the values that match them, if these are few."""
+    narrowed = []
+    for one in filters:
+        column = copy.columns.get(one.field)
+        slow = one.type == "list" or one.lookup in _BY_VALUE
+        if column is None or not column.tallied or not slow or one.lookup is Lookup.ISNULL:
+            narrowed.append(one)
+            continue
+        over = from_tally(copy, column, (one,))
+        parts = {"tally": over.records, "matches": over.parts()["matches"]}
+        params = over.params | {"most": MOST_VALUES + 1}
+        values = [row["value"] for row in await fetch(session, "browsing.values", params, parts, prepare=False)]
+        narrowed.append(one if len(values) > MOST_VALUES else _one_of(one, values))
+    return tuple(narrowed)
+
+
+def _one_of(one: Filter, values: Sequence[object]) -> Filter:
+    """The filter that holds for exactly these values."""
+    if one.type != "list":
+        return Filter(one.field, one.type, Lookup.IN, tuple(values))
+    return Filter(one.field, "json", Lookup.IN, tuple(orjson.dumps(value).decode() for value in values))
+
+
+def _equals(filters: Sequence[Filter]) -> bool:
+    """Whether an index has the items that match one after the other in order of id."""
+    return len(filters) == 1 and (
+        filters[0].lookup in (Lookup.EXACT, Lookup.ISNULL)
+        or (filters[0].lookup is Lookup.IN and len(filters[0].value) == 1)
+    )
+
+
+async def _page_in_copy(
+    session: AsyncSession, made: Statement, query: Query, total: int, params: dict[str, int], equals: bool
+) -> list[Row]:
+    """A page of so many items that match."""
+    parts = made.parts(query.ordering)
+    upwards = all(not down for _, down in query.ordering) and len(query.ordering) < 2
+    few = total * 20 < BEGIN * 10
+    if upwards and not few and made.conditions:
+        begin = parts | {"most": Literal(BEGIN)}
+        rows = await fetch(session, "browsing.page_begin", made.params | params, begin, prepare=False)
+        if len(rows) == params["limit"]:
+            return rows
+    if not query.ordering and made.conditions and not equals and total < DENSE:
+        # Otherwise the plan may be to read all items in order until there are enough that match.
+        parts["order"] = SQL("{} + 0").format(made.id)
+    return await fetch(session, "browsing.page", made.params | params, parts, prepare=False)

@@ -1,0 +1,272 @@
+"""A narrow copy of all items' declared fields, by which lists of a large site are filtered, counted and ordered.
+
+Metadata is wide and of any shape, so a list of a million items cannot be counted from it in time. On a site that has
+many items and declares fields, a duty makes a table with a column per field, indexes on each, and tallies of how many
+items have which value; triggers write them with every edit, in its transaction, so that what is counted is exact. A
+small site, and one that declares nothing, has none of this and pays nothing. When other fields are declared, another
+copy is made beside the old one, while people work; it is used once it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import psycopg
+import structlog
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from tidemill.db.database import Database, Row, composed, fetch_one, translated
+from tidemill.domain.shop_window import Column
+
+log = structlog.get_logger()
+
+LEAST = 20_000
+"""Items from which on a copy is made: up to there the items themselves are quick enough."""
+
+MOST_VALUES = 5_000
+"""Values of a field that are tallied at most; where there are more, the index counts."""
+
+SAMPLE = 20_000
+CHUNK = 20_000
+CROWDED = 2_000
+"""Rows of a tally above the number of its values from which on they are added up."""
+
+SCHEMA = "tidemill_fields"
+_TYPES = {"integer": "numeric", "number": "numeric", "boolean": "boolean", "list": "jsonb"}
+_PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
+
+Connection = psycopg.AsyncConnection[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy: the names of all that belongs to it."""
+
+    id: int
+    columns: tuple[Column, ...]
+
+    @property
+    def records(self) -> Composable:
+        return Identifier(SCHEMA, f"record_{self.id}")
+
+    @property
+    def keep(self) -> Composable:
+        return Identifier(SCHEMA, f"keep_{self.id}")
+
+    @property
+    def count(self) -> Composable:
+        return Identifier(SCHEMA, f"count_{self.id}")
+
+    def tally(self, column: Column) -> Composable:
+        return tally_of(self.id, column)
+
+    @property
+    def tallied(self) -> list[Column]:
+        return [column for column in self.columns if column.tallied]
+
+
+def records_of(id_: int) -> Composable:
+    """The table of a copy."""
+    return Identifier(SCHEMA, f"record_{id_}")
+
+
+def tally_of(id_: int, column: Column) -> Composable:
+    """The tally of one of its columns."""
+    return Identifier(SCHEMA, f"tally_{id_}_{column.column}")
+
+
+async def tend(database: Database, *, least: int = LEAST) -> None:
+    """Make the copy that the site needs now, if it is not there; add tallies up; take away what is used no longer.
+
+    Several processes may call it at the same time: one does it.
+    """
+    async with database.begin() as session:
+        state = await fetch_one(session, "field_index.state", {"least": least}, {})
+    assert state is not None
+    if not state["tables"] and not (state["fields"] and state["many"]):
+        return
+    connection = await database.connect()
+    with translated():
+        async with connection:
+            if (await _row(connection, "lock"))["mine"]:
+                state = await _row(connection, "state", {"least": least})
+                await _tend(connection, state)
+
+
+async def _tend(connection: Connection, state: Mapping[str, Any]) -> None:
+    tables = state["tables"]
+    ready = [table for table in tables if table["ready"]]
+    current = ready[-1] if ready else None
+    wanted = {name: declared["type"] for name, declared in state["fields"].items()}
+    for table in tables:
+        outdone = current is not None and table["id"] < current["id"] and current["old"]
+        if not table["ready"] or outdone or not wanted:
+            await _drop(connection, _copy(table))
+    if not wanted or not (state["many"] or current):
+        return
+    if current is not None and _fits(current, wanted):
+        await _fold(connection, _copy(current))
+        return
+    await _make(connection, wanted)
+
+
+def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    """Whether a copy has what is declared now: all of it, but what is too long."""
+    has = {column["field"]: column["type"] for column in table["columns"]}
+    return has == {name: type_ for name, type_ in wanted.items() if name in has or name not in table["long"]}
+
+
+async def _make(connection: Connection, wanted: Mapping[str, str]) -> None:
+    """A whole new copy, in steps that keep nobody from working."""
+    await _do(connection, "schema")
+    columns, too_long = await _columns(connection, wanted)
+    if not columns:
+        return
+    told = orjson.dumps([column.told() for column in columns]).decode()
+    row = await _row(connection, "note", {"columns": told, "long": too_long})
+    copy = Copy(row["id"], tuple(columns))
+    log.info("copying declared fields for lists", fields=len(columns), copy=copy.id)
+    await _lay(connection, copy)
+    bounds = await _row(connection, "bounds")
+    for low in range(bounds["low"], bounds["high"], CHUNK):
+        stretch = {"low": Literal(low), "high": Literal(low + CHUNK)}
+        await _do(connection, "copy", _lists(copy, "n") | stretch)
+    for name in ("name", *(column.column for column in copy.columns)):
+        await _do(connection, "index", {"records": copy.records, "column": Identifier(name)})
+    # Making an index has waited for whoever was deleting when the copy began.
+    await _do(connection, "sweep", {"records": copy.records})
+    for column in copy.tallied:
+        await _do(connection, "fold", {"tally": copy.tally(column)})
+        await _do(connection, "settle", {"records": copy.tally(column)})
+    await _do(connection, "settle", {"records": copy.records})
+    await connection.execute(composed("field_index.ready", {}), {"id": copy.id}, prepare=False)
+    log.info("declared fields are copied", copy=copy.id, left_out=too_long)
+
+
+async def _columns(connection: Connection, wanted: Mapping[str, str]) -> tuple[list[Column], list[str]]:
+    """The columns of a new copy, and the fields that cannot be among them because a value is too long."""
+    columns, too_long = [], []
+    for n, (name, type_) in enumerate(wanted.items()):
+        lengthy = type_ in ("text", "date", "list")
+        if lengthy and (await _row(connection, "longest", parts={"key": Literal(name)}))["found"]:
+            too_long.append(name)
+            continue
+        parts = {"value": _value("i", name, type_), "most": Literal(SAMPLE)}
+        spread = await _row(connection, "spread", parts=parts)
+        columns.append(Column(name, type_, f"c{n}", spread["different"] <= MOST_VALUES))
+    return columns, too_long
+
+
+async def _lay(connection: Connection, copy: Copy) -> None:
+    """The tables, and the triggers that keep them, in one short transaction."""
+    kinds = [SQL("{} {}").format(Identifier(c.column), _type(c.type)) for c in copy.columns]
+    await _do(connection, "patience")
+    async with connection.transaction():
+        await _do(connection, "records", {"records": copy.records, "columns": _comma(kinds)})
+        for column in copy.tallied:
+            await _do(connection, "tally", {"tally": copy.tally(column), "type": _type(column.type)})
+        await _do(connection, "keep", _lists(copy, "n") | {"keep": copy.keep, "id": Literal(copy.id)})
+        if copy.tallied:
+            await _do(connection, "count", _counting(copy))
+            await _follow(connection, copy, copy.records, copy.count, "records")
+        await _follow(connection, copy, Identifier("item"), copy.keep, "items")
+    await _do(connection, "impatience")
+
+
+async def _follow(connection: Connection, copy: Copy, table: Composable, function: Composable, noun: str) -> None:
+    """Triggers on a table that call a function with what changed."""
+    parts = {"table": table, "function": function, "new": Identifier(f"new_{noun}"), "old": Identifier(f"old_{noun}")}
+    for event in ("insert", "update", "delete"):
+        name = Identifier(f"fields_{copy.id}_{event}")
+        await _do(connection, f"on_{event}", parts | {"name": name})
+
+
+def _lists(copy: Copy, alias: str) -> dict[str, Composable]:
+    """The lists of columns and values that `keep` and `copy` want."""
+    names = [Identifier(column.column) for column in copy.columns]
+    keys = [Literal(column.field) for column in copy.columns]
+    texts = [column.field for column in copy.columns if column.type in ("text", "date", "list")]
+    length = SQL("octet_length(n.metadata ->> {})")
+    named = [SQL("({}, {})").format(Literal(name), length.format(Literal(name))) for name in texts]
+    return {
+        "records": copy.records,
+        "names": _comma(names),
+        "values": _comma([_value(alias, c.field, c.type) for c in copy.columns]),
+        "now": _comma([SQL("n.metadata -> {}").format(key) for key in keys]),
+        "then": _comma([SQL("o.metadata -> {}").format(key) for key in keys]),
+        "excluded": _comma([SQL("excluded.{}").format(name) for name in names]),
+        "lengths": _comma([length.format(Literal(name)) for name in texts] or [SQL("0")]),
+        "named_lengths": _comma(named or [SQL("('', 0)")]),
+    }
+
+
+def _counting(copy: Copy) -> dict[str, Composable]:
+    """The body of the function that keeps the tallies."""
+    bodies: dict[str, Composable] = {"count": copy.count}
+    for event in ("inserted", "updated", "deleted"):
+        pieces = [
+            composed(f"field_index.tally_{event}", {"tally": copy.tally(c), "column": Identifier(c.column)})
+            for c in copy.tallied
+        ]
+        bodies[event] = SQL(" ").join([SQL("{};").format(piece) for piece in pieces])
+    return bodies
+
+
+def _value(alias: str, field: str, type_: str) -> Composable:
+    """What an item has under this key, as its column holds it: nothing that is too long for an index."""
+    piece = f"browsing.{_PIECES.get(type_, 'text')}_value"
+    value = composed(piece, {"record": Identifier(alias, "metadata"), "key": Literal(field)})
+    if type_ not in ("text", "date", "list"):
+        return value
+    fits = SQL("case when octet_length({}.metadata ->> {}) <= 1000 then {} end")
+    return fits.format(Identifier(alias), Literal(field), value)
+
+
+def _type(type_: str) -> Composable:
+    return SQL(_TYPES[type_]) if type_ in _TYPES else SQL('text collate "C"')
+
+
+def _comma(parts: Sequence[Composable]) -> Composable:
+    return SQL(", ").join(parts)
+
+
+async def _fold(connection: Connection, copy: Copy) -> None:
+    for column in copy.tallied:
+        crowd = await _row(connection, "crowd", parts={"tally": copy.tally(column)})
+        if crowd["rows"] > crowd["different"] + CROWDED:
+            await _do(connection, "fold", {"tally": copy.tally(column)})
+
+
+async def _drop(connection: Connection, copy: Copy) -> None:
+    await _do(connection, "patience")
+    async with connection.transaction():
+        for function in (copy.keep, copy.count):
+            signature = SQL("{}()").format(function)
+            await _do(connection, "drop_function", {"function": signature})
+        for table in (copy.records, *(copy.tally(column) for column in copy.columns)):
+            await _do(connection, "drop_table", {"table": table})
+        await connection.execute(composed("field_index.forget", {}), {"id": copy.id}, prepare=False)
+    await _do(connection, "impatience")
+
+
+def _copy(table: Mapping[str, Any]) -> Copy:
+    return Copy(table["id"], tuple(Column(**column) for column in table["columns"]))
+
+
+async def _do(connection: Connection, name: str, parts: Mapping[str, Composable] | None = None) -> None:
+    await connection.execute(composed(f"field_index.{name}", parts or {}), prepare=False)
+
+
+async def _row(
+    connection: Connection,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Composable] | None = None,
+) -> Row:
+    cursor = await connection.execute(composed(f"field_index.{name}", parts or {}), params, prepare=False)
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
