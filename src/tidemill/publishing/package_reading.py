@@ -17,13 +17,14 @@ from obstore.exceptions import BaseError, NotFoundError, PreconditionError
 
 from tidemill.domain.package_plan import Entry, FileEntry, StorePlace
 from tidemill.errors import Conflict, InvalidInput, StorageError
+from tidemill.publishing.zip_stream import DESCRIBED_FROM
 from tidemill.storage.stores import open_store
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-PIECE = 8 * 1024 * 1024
-"""Bytes of one read. A file of no more is read at once."""
+PIECE = DESCRIBED_FROM
+"""Bytes of one read. A file of no more is read at once, so that its CRC is known before it is written."""
 AHEAD = 4 * PIECE
 """Bytes that may be read, or asked for, before they are taken."""
 REQUESTS = 16
