@@ -16,10 +16,12 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tidemill.catalogue import sources
 from tidemill.db.database import Row, fetch
+from tidemill.domain.keys import is_path
 from tidemill.domain.table_rows import Belongs
 from tidemill.domain.tables import Table
-from tidemill.errors import Conflict, InvalidInput, NotFound, StorageError
+from tidemill.errors import Conflict, InvalidInput, StorageError
 from tidemill.storage.stores import open_store
 
 SMALL = 1024 * 1024
@@ -56,19 +58,17 @@ class TableFile:
 
 
 async def origins(session: AsyncSession, bucket: str | None) -> list[Origin]:
-    """The sources, or the one that is named, by its name or as `bucket` or `bucket/prefix`. Raises NotFound."""
+    """The sources, or those that are named: by a name, or as `bucket` or `bucket/prefix`. Raises NotFound."""
     rows = await fetch(session, "metadata.sources")
-    found = [row for row in rows if bucket is None or _is(row, bucket)]
-    if bucket is not None and not found:
-        there = ", ".join(row["name"] for row in rows) or "none"
-        raise NotFound(f"There is no source {bucket!r}, neither by name nor by bucket.", hint=f"There are: {there}.")
-    return [Origin(row["id"], row["name"], row["url"], row["options"], row["synced"]) for row in found]
-
-
-def _is(row: Row, bucket: str) -> bool:
-    parts = urlsplit(row["url"])
-    place = f"{parts.netloc}{unquote(parts.path)}".rstrip("/")
-    return bucket.rstrip("/") in (row["name"], row["url"].rstrip("/"), place)
+    if bucket is None or bucket in (names := [row["name"] for row in rows]):
+        names = [bucket] if bucket is not None else [row["name"] for row in rows]
+    else:
+        names = await sources.chosen(session, None, bucket)
+    return [
+        Origin(row["id"], row["name"], row["url"], row["options"], row["synced"])
+        for row in rows
+        if row["name"] in names
+    ]
 
 
 async def find(session: AsyncSession, tables: Sequence[Table], places: Sequence[Origin]) -> list[TableFile]:
@@ -138,6 +138,8 @@ class _Pieces:
         self._file, self._place = file, place
 
     def __iter__(self) -> Iterator[bytes]:
+        if not is_path(self._file.key):
+            raise InvalidInput("its key is no path that leads down, so that it cannot be read safely.")
         if isinstance(self._place, Path):
             return _local(self._place / self._file.key, self._file)
         return _stored(self._place, self._file)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.domain.fields import Fields
+from tidemill.domain.keys import printable
 from tidemill.domain.layout import LayoutRule, compile_pattern
 
 PROJECTS, ITEMS, PARTS = "projects", "items", "parts"
@@ -35,11 +36,11 @@ class Fault:
 
     def told(self) -> str:
         """`samples.csv, row 5, column age: 'old' is not a whole number.`"""
-        place = self.file
+        place = printable(self.file)
         if self.row is not None:
             place += f", row {self.row}"
         if self.column is not None:
-            place += f", column {self.column}"
+            place += f", column {printable(self.column)}"
         return f"{place}: {self.message}"
 
 
