@@ -1,0 +1,44 @@
+"""Azure's and Google's stores as sources."""
+
+from __future__ import annotations
+
+import base64
+
+import obstore
+import pytest
+from tests import azurite
+
+from tidemill.catalogue.listing import LeftOut, listing
+from tidemill.errors import InvalidInput, StorageError
+from tidemill.storage.stores import open_store
+
+
+@pytest.mark.skipif(azurite.program() is None, reason="no Azurite here: npm install --prefix .cache/azurite azurite")
+def test_a_container_of_azures_is_listed_and_its_refusals_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", azurite.ACCOUNT)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", azurite.KEY)
+    with azurite.azurite("originals") as endpoint:
+        options = {"endpoint": endpoint}
+        store = open_store("az://originals/in", options)
+        keys = ["P1/a b.dat", "P1/ü.dat", "P2/c.dat"]
+        for key in keys:
+            obstore.put(store, key, b"xy")
+        found = list(listing("az://originals/in", options, LeftOut()))
+        assert sorted((seen.key, seen.size) for seen in found) == sorted((key, 2) for key in keys)
+        assert all(seen.etag for seen in found)
+        with pytest.raises(StorageError, match="az://nowhere cannot be listed: there is no such bucket"):
+            list(listing("az://nowhere", options, LeftOut()))
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"another").decode())
+        with pytest.raises(StorageError, match="refuses us") as refused:
+            list(listing("az://originals", options, LeftOut()))
+        assert "AZURE_STORAGE_ACCOUNT_KEY" in str(refused.value.hint)
+
+
+def test_a_bucket_of_googles_is_opened_and_a_missing_key_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No emulator of Google's service can be installed here: what it answers was not tried."""
+    monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT", raising=False)
+    store = open_store("gs://originals/in", {"anonymous": True})
+    assert (type(store).__name__, store.prefix) == ("GCSStore", "in")
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", "/nowhere/account.json")
+    with pytest.raises(InvalidInput, match="gs://originals cannot be opened: .*/nowhere/account.json"):
+        open_store("gs://originals")
