@@ -95,6 +95,25 @@ async def test_a_result_is_registered_once_however_many_look(portal: Portal) -> 
     assert await portal.value("select count(*) from change where kind = 'package' and state = 'published'") == 3
 
 
+async def test_a_housekeeper_looks_at_what_has_come_since(portal: Portal) -> None:
+    begun = await portal.begin()
+    await portal.registrar.look(portal.database)
+    await portal.work(begun.run)
+    await portal.registrar.look(portal.database)
+    assert len(await portal.current()) == 3
+    await portal.rerun(begun.run, "S1.zip")
+    await portal.work(begun.run)
+    told = await portal.output("S1.zip")
+    told["file"]["sha256"] = "a" * 64
+    await portal.put_out("S1.zip", told)
+    await portal.registrar.look(portal.database)
+    assert (await portal.current())["S1.zip"]["sha256"] == "a" * 64
+    async with portal.database.begin() as session:
+        await go_back.go_back(session, begun.run or 0, Filter(items=["S1.zip"]))
+    await portal.registrar.look(portal.database)
+    assert (await portal.current())["S1.zip"]["sha256"] != "a" * 64
+
+
 async def test_what_does_not_lie_in_the_store_is_never_published(portal: Portal) -> None:
     begun = await portal.begin()
     await portal.work(begun.run)
@@ -103,7 +122,7 @@ async def test_what_does_not_lie_in_the_store_is_never_published(portal: Portal)
     (portal.packages / cut).write_bytes(b"half")
     assert len(await portal.register()) == 1
     assert len(portal.registrar.refused) == 2
-    whys = " ".join(why for _, why in portal.registrar.refused.values())
+    whys = " ".join(refusal.why for refusal in portal.registrar.refused.values())
     assert "is not at" in whys
     assert "has 4" in whys
 

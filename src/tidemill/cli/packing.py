@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -98,13 +99,16 @@ class _Attending:
         try:
             with self.face:
                 while not self.stopped.is_set():
+                    begun = time.monotonic()
                     rows = await self._rows()
                     self.face.show(rows)
                     if not any(row["state"] in ("waiting", "running", "submitted") for row in rows):
                         return
                     if await self._paused():
                         return
-                    await self._pause(LOOK_SECONDS)
+                    await self._pause(
+                        max(LOOK_SECONDS, 5 * (time.monotonic() - begun))
+                    )  # a large run is not asked often
         finally:
             registering.cancel()
             await asyncio.gather(registering, return_exceptions=True)
@@ -147,7 +151,7 @@ class _Attending:
     async def _register(self) -> None:
         while True:
             with suppress(DatabaseUnavailable):
-                await self.registrar.register(self.site.database)
+                await self.registrar.look(self.site.database)
             await asyncio.sleep(REGISTER_SECONDS)
 
     async def _pause(self, seconds: float) -> None:

@@ -9,6 +9,7 @@ answers it. So a result that a person promotes, or goes back to, is followed lik
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -26,6 +27,10 @@ from tidemill.storage.documents import DocumentStore
 log = structlog.get_logger()
 
 CHUNK = 200
+MOST_STIRRED = 5000
+SWEEP_SECONDS = 3600.0
+"""Between two looks at all packages; what comes in between is found by the changes that tell of it."""
+
 PATIENCE = 60.0
 """Seconds until a result that could not be registered is looked at again."""
 
@@ -44,29 +49,53 @@ class Registered:
     replaced: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A result that could not be registered: of which package, until when it is not looked at again, and why."""
+
+    item: int
+    until: float
+    """Monotonic seconds."""
+    why: str
+
+
 @dataclass(slots=True)
 class Registrar:
     """Registers what is due. One that cannot be registered is said once, and tried again after a while."""
 
     documents: DocumentStore
-    refused: dict[tuple[int, int], tuple[float, str]] = field(default_factory=dict)
-    """By task and fence: until when a result is not looked at again (monotonic seconds), and why."""
+    refused: dict[tuple[int, int], Refusal] = field(default_factory=dict)
+    """By task and fence."""
+    _seen: str | None = None
+    """The database snapshot up to which changes were looked at; None: look at all packages."""
+    _sweep_at: float = 0.0
 
     def duty(self) -> Duty:
         """What a housekeeper does about it."""
-        return Duty("register packages", self.look, every=10.0, wakes=frozenset({"", "computed"}))
+        return Duty("register packages", self.look, every=2.0, wakes=frozenset({"computed"}))
 
     async def look(self, database: Database) -> None:
-        """Register all that is due."""
-        await self.register(database)
+        """Register what has come since the last look; at the first one, and every hour, all that is due."""
+        async with database.begin() as session:
+            asked = {"seen": self._seen, "most": MOST_STIRRED}
+            stirred = await fetch_one(session, "computed_files.stirred", asked)
+        assert stirred is not None
+        if self._seen is None or stirred["many"] or time.monotonic() >= self._sweep_at:
+            await self.register(database)
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+        else:
+            again = (one.item for one in self.refused.values() if time.monotonic() >= one.until)
+            if items := sorted({*stirred["items"], *again}):
+                await self.register(database, items)
+        self._seen = stirred["seen"]
 
-    async def register(self, database: Database) -> list[Registered]:
-        """Register all that is due; what was. `refused` then has what could not be."""
+    async def register(self, database: Database, items: Sequence[int] | None = None) -> list[Registered]:
+        """Register all that is due, or what is of these packages; what was. `refused` then has what could not be."""
         done: list[Registered] = []
         after = ""
         while True:
             async with database.begin() as session:
-                rows = await fetch(session, "computed_files.due", {"after": after, "item": None, "n": CHUNK})
+                rows = await _due(session, after, items, CHUNK)
             for row in rows:
                 if (registered := await self._try(database, row)) is not None:
                     done.append(registered)
@@ -76,11 +105,11 @@ class Registrar:
 
     def why(self, task: int) -> str | None:
         """Why the newest result of a task is not registered, where it could not be."""
-        return next((reason for (one, _), (_, reason) in self.refused.items() if one == task), None)
+        return next((refusal.why for (one, _), refusal in self.refused.items() if one == task), None)
 
     async def _try(self, database: Database, row: Row) -> Registered | None:
         key = row["task"], row["fence"]
-        if key in self.refused and time.monotonic() < self.refused[key][0]:
+        if key in self.refused and time.monotonic() < self.refused[key].until:
             return None
         try:
             packed, order = await self._verified(database, row)
@@ -89,9 +118,9 @@ class Registrar:
         except (InvalidInput, StorageError) as error:
             if key not in self.refused:
                 log.warning("a package cannot be registered", package=row["name"], task=row["task"], why=error.message)
-            self.refused[key] = time.monotonic() + PATIENCE, error.message
+            self.refused[key] = Refusal(row["item"], time.monotonic() + PATIENCE, error.message)
             return None
-        self.refused.pop(key, None)
+        self.refused = {one: refusal for one, refusal in self.refused.items() if refusal.item != row["item"]}
         if registered is not None:
             log.info("package published", package=row["name"], size=packed.size, sha256=packed.sha256)
         return registered
@@ -118,12 +147,17 @@ class Registrar:
         return [await self.documents.read(one, found[one]["body"], found[one]["location"]) for one in documents]
 
 
+async def _due(session: AsyncSession, after: str, items: Sequence[int] | None, most: int) -> list[Row]:
+    params = {"after": after, "items": None if items is None else list(items), "n": most}
+    return await fetch(session, "computed_files.due", params, prepare=False)
+
+
 async def _publish(session: AsyncSession, row: Row, packed: Packed, order: Order) -> Registered | None:
     """Make it current, if it is still due: somebody else may have been quicker, or the result another by now. Where it
     is the same object as the current one, that stays, and says who made it last."""
     item = {"item": row["item"]}
     await fetch(session, "computed_files.hold", item)
-    due = await fetch(session, "computed_files.due", item | {"after": "", "n": 1})
+    due = await _due(session, "", [row["item"]], 1)
     if not due or (due[0]["task"], due[0]["fence"]) != (row["task"], row["fence"]):
         return None
     told = {"task": row["task"], "fence": row["fence"]}

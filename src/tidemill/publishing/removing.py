@@ -69,7 +69,8 @@ async def _remove(session: AsyncSession, row: Row, keep: float) -> bool:
         item = {"item": row["item"]}
         await fetch(session, "computed_files.hold", item)
         await fetch(session, "computed_files.hold_tasks", item)
-        if await fetch(session, "computed_files.due", item | {"after": "", "n": 1}):
+        due = {"after": "", "items": [row["item"]], "n": 1}
+        if await fetch(session, "computed_files.due", due, prepare=False):
             return False
     kept = await fetch_one(session, "computed_files.bystanders", {"file": row["id"], "keep": keep})
     if kept is None or kept["open"]:

@@ -1,6 +1,18 @@
 -- Statements about computed files: packages that lie in their stores and can be downloaded.
 
--- due: packages whose newest result is not what is current, in order, from :after on; of this :item if named. A result of an
+-- stirred: the packages of which a task was done since the snapshot :seen (null: not asked), if they are no more than :most, and
+-- the new snapshot.
+with fresh as materialized (
+    select distinct c.item_id from change c
+    where c.kind = 'task' and c.state = 'done' and c.xid >= pg_snapshot_xmin(%(seen)s::text::pg_snapshot)
+      and not pg_visible_in_snapshot(c.xid, %(seen)s::text::pg_snapshot)
+      and exists (select from item p where p.kind = 'package')
+      and (select i.kind from item i where i.id = c.item_id) = 'package'
+    limit %(most)s::int + 1
+)
+select pg_current_snapshot()::text as seen, coalesce(array_agg(item_id), '{}') as items, count(*) > %(most)s::int as many from fresh;
+
+-- due: packages whose newest result is not what is current, in order, from :after on; of these :items if named. A result of an
 -- earlier run than the current one's does not come back, whatever becomes of the newer run.
 select i.id as item, i.name, t.id as task, a.fence, encode(a.input, 'hex') as plan, encode(a.output, 'hex') as output
 from item i
@@ -14,7 +26,7 @@ cross join lateral (
 ) a
 left join computed_file c on c.item_id = i.id and c.replaced_at is null
 left join task b on b.id = c.task_id
-where i.kind = 'package' and i.name > %(after)s and (%(item)s::bigint is null or i.id = %(item)s)
+where i.kind = 'package' and i.name > %(after)s and (%(items)s::bigint[] is null or i.id = any(%(items)s::bigint[]))
   and (c.task_id, c.fence) is distinct from (t.id, a.fence) and (b.run_id is null or b.run_id <= t.run_id)
 order by i.name limit %(n)s;
 

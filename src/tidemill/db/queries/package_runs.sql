@@ -10,7 +10,7 @@ select publishing from site;
 select w.name, i.id, i.kind, i.metadata, c.fingerprint, c.store, open.run_id as run
 from (select value as name from json_array_elements_text(%(names)s::json)) w
 join item i on i.name = w.name
-left join computed_file c on c.item_id = i.id and c.replaced_at is null
+left join computed_file c on c.item_id = i.id and c.replaced_at is null and (c.expires_at is null or c.expires_at > now())
 left join lateral (
     select t.run_id from task t
     where t.item_id = i.id and t.state in ('waiting', 'running', 'submitted') order by t.run_id desc limit 1
