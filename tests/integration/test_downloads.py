@@ -28,6 +28,7 @@ from tidemill.errors import Gone, KeyRefused, NotFound, StorageAway
 from tidemill.main import Site
 from tidemill.publishing import downloads
 from tidemill.publishing.links import Link
+from tidemill.storage import presigning
 
 BODY = random.Random(7).randbytes(700_001)
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -358,6 +359,23 @@ async def test_a_store_that_is_away_is_told_in_words_and_asked_once_in_a_while(
     for _ in range(50):
         with pytest.raises(StorageAway, match="cannot be reached now"):
             await given(site, file, None)
+    assert await counted(site.database) == (0, 0)
+
+
+async def test_a_store_that_hangs_keeps_nobody_else_waiting(
+    site: Site, quick_s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presigning, "PATIENCE", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = quick_s3.options | {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        file = await publish(site.database, quick_s3.url + "/y", "a.zip", BODY, options=options)
+        first = await asyncio.gather(*(given(site, file, None) for _ in range(5)), return_exceptions=True)
+        assert {type(one) for one in first} == {StorageAway}
+        asked = [asyncio.create_task(given(site, file, None)) for _ in range(200)]
+        async with site.database.begin() as session:
+            await session.execute(text("select 1"))
+        later = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(one) for one in later} == {StorageAway}
     assert await counted(site.database) == (0, 0)
 
 

@@ -6,21 +6,25 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Mapping
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore
 
 from tidemill.errors import StorageAway, StorageError
 from tidemill.storage.stores import open_store
 
-PATIENCE = 5.0
-"""Seconds that a store has to answer; for as long again one that did not is not asked."""
+PATIENCE = 3.0
+"""Seconds that a store has to answer; one that did not is not asked for as long again, and then by one caller first."""
 
-_away: dict[str, tuple[float, str]] = {}
+AWAY = "The store of the files cannot be reached now. Try again in a minute."
+
+_away: dict[str, float] = {}
+"""When a store that did not answer may be asked again (monotonic seconds)."""
 
 
 async def presigned(url: str, options: Mapping[str, Any], key: str, seconds: int, disposition: str) -> str:
@@ -42,23 +46,26 @@ async def presigned(url: str, options: Mapping[str, Any], key: str, seconds: int
 
 async def size_in_store(url: str, options: Mapping[str, Any], key: str) -> int:
     """How many bytes the object has now. Raises StorageAway where the store does not answer, or has no such object."""
-    until, said = _away.get(url, (0.0, ""))
-    if until > time.monotonic():
-        raise StorageAway(said)
+    if url in _away:
+        if _away[url] > time.monotonic():
+            raise StorageAway(AWAY)
+        _away[url] = time.monotonic() + PATIENCE  # the others wait for what this one finds
     try:
         async with asyncio.timeout(PATIENCE):
             if urlsplit(url).scheme == "s3":
-                size = await asyncio.to_thread(_size_s3, url, dict(options), key)
+                asked = asyncio.get_running_loop().run_in_executor(_threads(), _size_s3, url, dict(options), key)
+                size = await asked
             else:
                 size = int((await obstore.head_async(open_store(url, options), key))["size"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotFoundError):
+        _away.pop(url, None)
         raise StorageAway("The file is not where it should be.", hint="Whoever keeps the site can see why.") from None
-    except PermissionError as error:
+    except (PermissionError, PermissionDeniedError, UnauthenticatedError) as error:
+        _away.pop(url, None)
         raise StorageAway("The store of the files does not let this site in now.") from error
     except (BaseError, OSError, ValueError, StorageError) as error:
-        said = "The store of the files cannot be reached now. Try again in a minute."
-        _away[url] = (time.monotonic() + PATIENCE, said)
-        raise StorageAway(said) from error
+        _away[url] = time.monotonic() + PATIENCE
+        raise StorageAway(AWAY) from error
     _away.pop(url, None)
     return size
 
@@ -93,6 +100,12 @@ def _size_s3(url: str, options: dict[str, Any], key: str) -> int:
     except BotoCoreError as error:
         raise StorageError(f"{url} does not answer: {error}") from error
     return int(found["ContentLength"])
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of their own: a store that hangs must not keep others' work waiting."""
+    return ThreadPoolExecutor(8, thread_name_prefix="stores")
 
 
 @lru_cache(maxsize=16)
