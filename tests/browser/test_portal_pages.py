@@ -133,7 +133,7 @@ async def test_search_as_it_is_typed_and_sorted_columns(stroll: Stroll, shelves:
     await page.goto(page.url.partition("?")[0])
     await page.get_by_role("link", name="Age").click()
     await page.get_by_role("link", name="Age").click()
-    header = page.get_by_role("columnheader", name="Age")
+    header = page.get_by_role("columnheader", name="Age", exact=True)
     await expect(header).to_have_attribute("aria-sort", "descending")
     await expect(page.locator("tbody tr").first).to_contain_text("2.5")
     await page.get_by_label("Order").select_option("Newest first")
@@ -304,6 +304,16 @@ async def test_a_catalogue_that_is_not_public_says_how_to_get_in(
     await operators.get_by_role("link", name="Operators’ pages").click()
     await operators.get_by_role("link", name="Portal").click()
     await expect(operators.get_by_role("heading", level=1)).to_have_text(SAYS["title"])
+
+
+async def test_the_front_door_leads_to_the_portal(place: Place, stroll: Stroll, shelves: Path) -> None:
+    page = await stroll("/", allow="401")
+    await expect(page).to_have_url(f"{place.url}/portal")
+    assert (await page.request.get(f"{place.url}/runs")).status == 401
+    async with place.site.database.begin() as session:
+        await session.execute(text("update site set portal = portal || '{\"public\": false}'"))
+    await page.goto(f"{place.url}/")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("This site needs its key.")
 
 
 async def test_another_sites_page_cannot_act_or_download(place: Place, stroll: Stroll, shelves: Path) -> None:

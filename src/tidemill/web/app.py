@@ -25,6 +25,7 @@ from tidemill.web.origins import Hosts
 from tidemill.web.pages import portal_door
 from tidemill.web.rendering import problem
 from tidemill.web.static_files import PageFiles
+from tidemill.web.words import is_public
 
 log = structlog.get_logger()
 
@@ -84,6 +85,7 @@ def make_app(
         hosts=Hosts(settings.host, settings.hosts),
         keyring=Keyring(site.database),
         behind_proxy=settings.behind_proxy,
+        public=lambda: is_public(site.database),
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
@@ -46,15 +47,25 @@ class _Caller:
 
 class Guard:
     """Wraps an ASGI app. `key`: the site's key; `hosts`: the names that it answers to; `behind_proxy`: a proxy stands
-    before it, whose word on name and scheme counts."""
+    before it, whose word on name and scheme counts; `public`: tells whether the site has a portal for everyone."""
 
-    def __init__(self, app: ASGIApp, *, key: str, hosts: Hosts, keyring: Keyring, behind_proxy: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        key: str,
+        hosts: Hosts,
+        keyring: Keyring,
+        behind_proxy: bool = False,
+        public: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self._app = app
         self._keyring = keyring
         self._key = key.encode()
         self._cookie = hmac.new(self._key, b"tidemill cookie", sha256).hexdigest()
         self._hosts = hosts
         self._behind_proxy = behind_proxy
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -91,7 +102,7 @@ class Guard:
             if word.startswith(PREFIX):
                 return _refuse_token(scope)
             taken = await self._take_key(scope, headers)
-            return taken or (None if is_open(scope) else _refuse_keyless(scope))
+            return taken or (None if is_open(scope) else await self._turn_away(scope))
         if acts and not below(scope["path"], PORTAL_API) and not own_origin(headers, required=not caller.header):
             return _refuse(scope, 403, "WrongOrigin", "This request comes from another site's page.", None)
         scope[HOLDER] = caller.holder
@@ -112,6 +123,13 @@ class Guard:
             return _Caller(None, header=False)
         holder = await self._keyring.holder(kept) if kept.startswith(PREFIX) else None
         return _Caller(holder, header=False) if holder is not None else None
+
+    async def _turn_away(self, scope: Scope) -> Response:
+        """What somebody without a key is told; at the front door of a public site, where its portal is."""
+        asks = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if asks and scope["path"] == "/" and self._public is not None and await self._public():
+            return RedirectResponse("/portal", status_code=303)
+        return _refuse_keyless(scope)
 
     def _is_key(self, word: str) -> bool:
         return hmac.compare_digest(word.encode("utf-8", "replace"), self._key)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LONG = 240
+LONG = 90
 """Letters above which a text is read as prose, under a heading of its own."""
 
 MOST_ROWS = 500

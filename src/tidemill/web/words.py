@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from sqlalchemy import select
 
+from tidemill.db.database import Database
 from tidemill.db.models import Site
 
 
@@ -31,6 +32,13 @@ async def load_words(request: Request) -> None:
     if site is not None:
         said = {noun: site.vocabulary.get(noun) or noun for noun in ("item", "items", "project", "projects")}
         request.state.words = Words(site.title or "Tidemill", **said, packages=bool(site.packages))
+
+
+async def is_public(database: Database) -> bool:
+    """Whether the site's catalogue can be read without a key. Raises DatabaseUnavailable."""
+    async with database.begin() as session:
+        portal = await session.scalar(select(Site.portal))
+    return bool(portal and portal.get("public"))
 
 
 def words_of(request: Request) -> Words:
