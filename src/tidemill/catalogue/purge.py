@@ -28,8 +28,8 @@ class Touched:
     downloads: int
     """How often its packages were downloaded; the record of that goes with them."""
     computed_files: list[Row] = field(default_factory=list)
-    """Packages whose objects may still lie in their stores: `id, package, name, store, key, size, replaced_at`. Objects are
-    not touched here."""
+    """Packages whose objects may still lie in their stores, and which are not touched here: `id, package, name, store,
+    key, size, replaced_at`."""
 
 
 async def touches(session: AsyncSession, project: str) -> Touched:
