@@ -14,7 +14,7 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-CHUNK = 64 * 1024
+CHUNK = 128 * 1024
 """Bytes that are read at once: what each of a thousand slow readers costs."""
 
 THREADS = 16
