@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PIECE = DESCRIBED_FROM
 """Bytes of one read. A file of no more is read at once, so that its CRC is known before it is written."""
-AHEAD = 4 * PIECE
+AHEAD = 6 * PIECE
 """Bytes that may be read, or asked for, before they are taken."""
 REQUESTS = 16
 """Reads at once: small files are waited for together."""

@@ -37,6 +37,7 @@ AT_ONCE = 4
 LETTING_GO = 30.0
 """Seconds that an upload may take to be aborted."""
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PART = ".part"
 
@@ -176,7 +177,13 @@ def _locked_part(folder: Path) -> tuple[Path, int]:
     while True:
         part = folder / f".{uuid.uuid4().hex}{_PART}"
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:  # a network's file system, on which nothing is tidied up either
+            if error.errno in _NO_LOCKS:
+                return part, handle
+            os.close(handle)
+            raise
         with suppress(FileNotFoundError):
             if part.stat().st_ino == os.fstat(handle).st_ino:
                 return part, handle

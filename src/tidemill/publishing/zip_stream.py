@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DESCRIBED_FROM = 8 * 1024 * 1024
+DESCRIBED_FROM = 4 * 1024 * 1024
 """Members of more bytes than this have a data descriptor: they are not held until their CRC is known."""
 
 _DATE = (0 << 9) | (1 << 5) | 1
