@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -174,3 +175,25 @@ def test_bars_with_bytes_are_shown_on_a_terminal(tidemill: Program) -> None:
     shown.until("S1.zip done, 2 kB")
     shown.until("Packages: 3 made")
     assert shown.end() == 0
+
+
+def test_a_project_is_purged_after_saying_what_goes(tidemill: Program) -> None:
+    laid(tidemill)
+    tidemill("generate-computed-files")
+    said = tidemill("purge-project", "--project-id", "P1")
+    assert "3 computed files would go" in said.out
+    assert re.search(r"S2.zip  2\S* kB  file:///.*/S2.zip", said.out)
+    assert "2 original files would stay" in said.out
+    assert "Nothing was changed: give --yes" in said.err
+    assert tidemill("purge-project", "--project-id", "P1", "--json").json["done"] is False
+    asked = tidemill.on_terminal("purge-project", "--project-id", "P1")
+    asked.until(r"Take P1 away\?")
+    asked.press("n\n")
+    assert asked.end() == 7
+    assert len(tidemill("computed-files", "--json").json) == 3
+    gone = tidemill("purge-project", "--project-id", "P1", "--delete-from-s3", "--yes")
+    assert "P1 is gone." in gone.out
+    assert "Removed 3 packages from their stores." in gone.err
+    assert tidemill("computed-files", "--json").json == []
+    assert not [path for path in (tidemill.site / "packages").rglob("*") if path.is_file()]
+    assert "There is no project named 'P1'" in tidemill("purge-project", "--project-id", "P1", "--yes", code=4).err

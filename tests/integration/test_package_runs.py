@@ -11,7 +11,7 @@ from tests.packaging import Portal
 
 from tidemill.db.database import Database
 from tidemill.errors import Conflict, InvalidInput, UnknownIds
-from tidemill.publishing import package_runs
+from tidemill.publishing import computed_files, package_runs, purging
 from tidemill.runner import go_back, runs
 from tidemill.runner.redo import Filter
 from tidemill.storage.documents import DocumentStore
@@ -265,3 +265,48 @@ async def test_a_site_with_a_pipeline_of_that_name_is_told(portal: Portal) -> No
     await portal.run_sql("update step set name = 'mine'")
     with pytest.raises(Conflict, match="pipeline named 'packages' of its own"):
         await portal.begin(regenerate=True)
+
+
+async def test_what_was_published_of_a_purged_project_is_gone_and_does_not_come_back(portal: Portal) -> None:
+    await portal.lay("T1", project="P2")
+    await portal.made()
+    stays = {row["key"] for name, row in (await portal.current()).items() if name in ("T1.zip", "P2_ALL.zip")}
+    await portal.change("S1", "other")
+    begun = await portal.begin()
+    async with portal.database.begin() as session:
+        would = await purging.preview(session, "P1")
+        did = await purging.purge(session, "P1", delete=True)
+    assert [row["name"] for row in would.in_hand] == ["P1_ALL.zip", "S1.zip"]
+    assert [row["name"] for row in would.touched.computed_files] == ["P1_ALL.zip", "S1.zip", "S2.zip"]
+    async with portal.database.begin() as session:
+        assert {row["state"] for row in await package_runs.progress(session, begun.run or 0)} == {"cancelled"}
+    assert set(await portal.current()) == {"T1.zip", "P2_ALL.zip"}
+    assert await portal.register() == []
+    removed = await portal.remove(at_once=did.let_go)
+    assert {one.name for one in removed} == {"P1_ALL.zip", "S1.zip", "S2.zip"}
+    assert portal.lying() == stays
+    async with portal.database.begin() as session:
+        shown = [row["name"] for row in await computed_files.listing(session)]
+        every = {row["name"]: row["state"] for row in await computed_files.listing(session, replaced=True)}
+    assert shown == ["P2_ALL.zip", "T1.zip"]
+    assert every["S1.zip"] == "removed"
+
+
+async def test_a_purged_project_that_comes_again_is_published_again(portal: Portal) -> None:
+    await portal.made()
+    async with portal.database.begin() as session:
+        await purging.purge(session, "P1")
+    assert len(portal.lying()) == 3  # nobody asked for them to be removed
+    assert await portal.current() == {}
+    await portal.run_sql("insert into project (name) values ('P1')")
+    await portal.run_sql("insert into item (name) values ('S1') on conflict do nothing")
+    await portal.run_sql("insert into project_item select p.id, i.id from project p, item i where i.kind = 'item'")
+    await portal.run_sql(
+        "insert into item_file select i.id, f.id from item i, file f where starts_with(f.key, i.name || '/')"
+        " on conflict do nothing"
+    )
+    begun = await portal.begin()
+    assert await portal.register() == []  # what the earlier run made does not come back
+    await portal.work(begun.run)
+    await portal.register()
+    assert set(await portal.current()) == {"P1_ALL.zip", "S1.zip"}

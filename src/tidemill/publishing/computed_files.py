@@ -19,6 +19,7 @@ STATES = {
     "being checked": "It was built, and is not published until its bytes have been seen in the store.",
     "failed": "The last run could not make it; what was there before, if anything, can be fetched.",
     "missing": "There is none: its run was cancelled, or taken away.",
+    "purged": "Its project was taken away, and its files with it.",
     "expired": "It can no longer be fetched.",
     "replaced": "Another was made; its bytes are there until the links that were given out have run out.",
     "removed": "Another was made, and its bytes are gone.",

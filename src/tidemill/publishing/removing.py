@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -39,9 +40,13 @@ def removing() -> Duty:
     return Duty("remove replaced packages", look, every=60.0)
 
 
-async def remove_replaced(database: Database, *, at_once_below: str | None = None) -> list[Removed]:
+async def remove_replaced(
+    database: Database, *, at_once_below: str | None = None, at_once: Sequence[int] = ()
+) -> list[Removed]:
     """Take the bytes of replaced and expired files away; what went. None that a file in use names, nor one that a task
-    in hand may be about to write anew. `at_once_below`: in stores whose URL begins so, without waiting."""
+    in hand may be about to write anew. `at_once_below`: in stores whose URL begins so, without waiting;
+    `at_once`: these files likewise.
+    """
     removed: list[Removed] = []
     after = 0
     async with database.begin() as session:
@@ -49,12 +54,12 @@ async def remove_replaced(database: Database, *, at_once_below: str | None = Non
     keep = float((site["publishing"] if site else {}).get("keep_replaced", KEEP_REPLACED))
     while True:
         async with database.begin() as session:
-            asked = {"after": after, "keep": keep, "store": at_once_below, "n": CHUNK}
+            asked = {"after": after, "keep": keep, "store": at_once_below, "ids": list(at_once), "n": CHUNK}
             rows = await fetch(session, "computed_files.doomed", asked)
         for row in rows:
             try:
                 async with database.begin() as session:
-                    if await _remove(session, row, keep):
+                    if await _remove(session, row, 0.0 if row["id"] in at_once else keep):
                         removed.append(Removed(*(row[key] for key in ("id", "name", "store", "key", "size"))))
             except TidemillError as error:
                 log.warning("a replaced package cannot be removed", package=row["name"], why=error.message)

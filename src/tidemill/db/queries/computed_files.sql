@@ -13,12 +13,14 @@ with fresh as materialized (
 select pg_current_snapshot()::text as seen, coalesce(array_agg(item_id), '{}') as items, count(*) > %(most)s::int as many from fresh;
 
 -- due: packages whose newest result is not what is current, in order, from :after on; of these :items if named. A result of an
--- earlier run than the current one's does not come back, whatever becomes of the newer run.
+-- earlier run than the current one's does not come back, whatever becomes of the newer run; nor does one of a run that a purge has
+-- put an end to.
 select i.id as item, i.name, t.id as task, a.fence, encode(a.input, 'hex') as plan, encode(a.output, 'hex') as output
 from item i
 cross join lateral (
     select t.id, t.run_id, t.step from task t
-    where t.item_id = i.id and t.state = 'done' order by t.run_id desc limit 1
+    where t.item_id = i.id and t.state = 'done' and t.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0)
+    order by t.run_id desc limit 1
 ) t
 cross join lateral (
     select a.fence, a.input, a.output from attempt a
@@ -71,12 +73,13 @@ with noted as (
 )
 select pg_notify('tidemill_work', 'computed'), pg_notify('tidemill_change', '');
 
--- doomed: files whose bytes are to go now: replaced or expired longer ago than :keep seconds, or (:stores) at once in these stores.
+-- doomed: files whose bytes are to go now: replaced longer ago than :keep seconds, or expired; at once those below :store and
+-- those of these :ids.
 select c.id, c.item_id as item, c.name, c.store, c.options, c.key, c.size
 from computed_file c
 where c.removed_at is null and c.id > %(after)s
   and (c.replaced_at < now() - make_interval(secs => %(keep)s::float8)
-       or c.replaced_at is not null and starts_with(c.store, %(store)s::text)
+       or c.replaced_at is not null and (starts_with(c.store, %(store)s::text) or c.id = any(%(ids)s::bigint[]))
        or c.expires_at < now())
 order by c.id limit %(n)s;
 
@@ -105,10 +108,12 @@ select c.id, i.name, i.id as item_id, coalesce(c.package, i.metadata ->> 'packag
        case when c.removed_at is not null then 'removed'
             when c.replaced_at is not null then 'replaced'
             when newest.state in ('waiting', 'running', 'submitted') then 'being built'
-            when newest.state = 'done' and result.fence is not null and (c.id is null or made.run_id <= newest.run_id)
+            when newest.state = 'done' and result.fence is not null
+                 and newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0) and (c.id is null or made.run_id <= newest.run_id)
                  and (newest.id, result.fence) is distinct from (c.task_id, c.fence) then 'being checked'
             when c.expires_at < now() then 'expired'
             when newest.state = 'failed' then 'failed'
+            when c.id is null and newest.run_id <= (i.metadata ->> 'after_run')::bigint then 'purged'
             when c.id is null then 'missing'
             when c.fingerprint is distinct from i.metadata ->> 'fingerprint' then 'outdated'
             else 'current' end as state
@@ -125,6 +130,7 @@ left join lateral (
     order by a.fence desc limit 1
 ) result on true
 where i.kind = 'package'
+  and (%(replaced)s or c.id is not null or newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0))
   and (%(projects)s::text[] is null or i.metadata ->> 'project' = any(%(projects)s))
   and (%(item)s::text is null or i.name = %(item)s)
 order by i.name, c.replaced_at desc nulls first, c.id desc
@@ -141,6 +147,26 @@ left join item i on i.id = c.item_id
 left join project p on p.id = c.project_id
 left join task t on t.id = c.task_id
 where c.id = %(id)s;
+
+-- in_hand: the packages of a project that are being made, or are to be.
+select i.name, t.id as task, t.run_id as run from item i join task t on t.item_id = i.id
+where i.kind = 'package' and i.metadata ->> 'project' = %(project)s and t.state in ('waiting', 'running', 'submitted')
+order by i.name, t.run_id;
+
+-- retire: no result of a run that there is counts any longer for the packages of a project.
+with retired as (
+    update item i
+    set metadata = i.metadata || jsonb_build_object('after_run', (select max(t.run_id) from task t where t.item_id = i.id))
+    where i.kind = 'package' and i.metadata ->> 'project' = %(project)s
+      and exists (select from task t where t.item_id = i.id)
+    returning i.id
+)
+insert into change (kind, item_id, state) select 'package', id, 'purged' from retired;
+
+-- let_go: the files of a project's packages are no longer to be had; their bytes go next.
+update computed_file c set project_id = null, replaced_at = coalesce(c.replaced_at, now())
+from project p where p.name = %(project)s and c.project_id = p.id and c.removed_at is null
+returning c.id;
 
 -- totals: how many packages there are, how many of them have a current file, and their bytes.
 select (select count(*) from item where kind = 'package') as packages, count(*) as current, coalesce(sum(size), 0)::bigint as size

@@ -19,8 +19,10 @@ left join lateral (
 -- upsert: make packages, or note that they have another plan now.
 insert into item (name, kind, metadata)
 select r.name, 'package', r.metadata from json_to_recordset(%(rows)s::json) as r(name text, metadata jsonb) order by r.name
-on conflict (name) do update set metadata = excluded.metadata
-where item.kind = 'package' and item.metadata is distinct from excluded.metadata;
+on conflict (name) do update
+set metadata = excluded.metadata || case when item.metadata ? 'after_run'
+                                    then jsonb_build_object('after_run', item.metadata -> 'after_run') else '{}' end
+where item.kind = 'package' and item.metadata - 'after_run' is distinct from excluded.metadata;
 
 -- describe: what is said of packages whose files stay as they are.
 update computed_file c set package = i.metadata ->> 'package', attributes = i.metadata -> 'attributes'
