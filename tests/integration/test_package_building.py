@@ -73,7 +73,7 @@ async def test_what_goes_in_comes_out(here: Path, there: Path, tmp_path: Path) -
     fractions = [one.fraction or 0 for one in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert reports[-1].message.endswith("of 25.2 MB")
+    assert reports[-1].message.endswith("of 12.6 MB")
     assert _left(there) == [packed]
 
 
@@ -131,7 +131,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(here: Path, there: Path) -
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (PIECE, hard))
     try:
-        with pytest.raises(StorageError, match=r"There is no space left in .*packages: the package needs 25\.\d+ MB"):
+        with pytest.raises(StorageError, match=r"There is no space left in .*packages: the package needs 12\.\d+ MB"):
             await built(wanted)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
