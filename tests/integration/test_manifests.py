@@ -79,6 +79,37 @@ async def test_a_whole_project_is_fetched_and_checked_by_two_lines(
     assert (await nobody.get(linked[1].split("\t")[-1])).status_code == 200
 
 
+async def test_original_files_are_had_one_by_one_where_the_site_says_so(web: Web, nobody: httpx2.AsyncClient) -> None:
+    database, key = web.site.database, {"API-KEY": await key_for(web.site.database)}
+    assert (await nobody.get("/v1/original-files?item=S1")).json()["count"] == 0
+    await describe(database, portal={"public": True}, publishing={"originals": True})
+    (file,) = (await nobody.get("/v1/original-files/?item=S1")).json()["results"]
+    assert (file["key"], file["size_in_bytes"]) == ("S1/S1.bin", 2000)
+    both = (await nobody.get("/v1/original-files?project=P1&limit=1")).json()
+    assert (both["count"], both["previous"]) == (2, None)
+    assert (await nobody.get(both["next"])).json()["results"][0]["key"] == "S2/S2.bin"
+    assert (await nobody.get("/v1/original-files")).status_code == 400
+    assert (await nobody.get(f"/v1/original-files/{file['id']}")).status_code == 403
+    link = (await nobody.get(f"/v1/original-files/{file['id']}", headers=key)).json()
+    assert link["download_filename"] == "S1.bin"
+    assert (await nobody.get(link["download_url"])).content == b"S1" * 1000
+    assert (await nobody.get("/v1/original-files/99999", headers=key)).status_code == 404
+
+
+async def test_the_description_of_the_api_names_all_of_it(nobody: httpx2.AsyncClient) -> None:
+    paths = (await nobody.get("/v1/schema")).json()["paths"]
+    wanted = {
+        "/tokens",
+        "/tokens/{key}",
+        "/datasets",
+        "/datasets/{number}",
+        "/original-files",
+        "/projects/{id}/manifest",
+    }
+    assert wanted <= set(paths)
+    assert "manifest" in (await nobody.get("/v1/docs")).text
+
+
 async def _shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run, ["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False, timeout=60

@@ -77,6 +77,16 @@ async def original_link(
     return made
 
 
+async def originals(
+    session: AsyncSession, *, item: str | None = None, project: str | None = None, limit: int, offset: int = 0
+) -> tuple[list[Row], int]:
+    """The original files of an item or a project that can be had by `original_link`: `{id, source, key, size, etag,
+    attributes, changed_at}` in order of key, and how many there are."""
+    params = {"item": item, "project": project, "limit": limit, "offset": offset}
+    rows = await fetch(session, "downloads.originals", params)
+    return rows, rows[0]["total"] if rows else 0
+
+
 async def served(session: AsyncSession, site: Signing, file: str, middle: str, filename: str) -> Served:
     """What a link of ours (`/download/<file>/<middle>/<filename>`) leads to, if it is still good.
 

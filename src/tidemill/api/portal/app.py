@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill import __version__
 from tidemill.api.door import OpenSite
-from tidemill.api.portal import catalogue, computed_files, datasets, described, manifests, tokens
+from tidemill.api.portal import catalogue, computed_files, datasets, described, manifests, originals, tokens
 from tidemill.api.portal.access import enter
 from tidemill.api.portal.cors import Cors
 from tidemill.api.portal.pages import ASKED
@@ -25,7 +25,7 @@ def make_portal_api(open_site: OpenSite) -> ASGIApp:
     )
     app.state.site = open_site
     # The last one's paths are the site's own words.
-    for part in (tokens, datasets, computed_files, described, manifests, catalogue):
+    for part in (tokens, datasets, originals, computed_files, described, manifests, catalogue):
         app.include_router(part.router, dependencies=[Depends(enter)])
     answer_errors(app)
     return Cors(SlashesAside(app), open_site.database)

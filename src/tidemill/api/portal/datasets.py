@@ -13,6 +13,7 @@ from tidemill.accounts.people import Person
 from tidemill.api.door import Json, OpenSite, Session, Site
 from tidemill.api.portal.bodies import body_of
 from tidemill.api.portal.callers import base_of, downloader_of, may_act
+from tidemill.api.portal.pages import page_address
 from tidemill.errors import AccessRefused, NotFound
 from tidemill.publishing import datasets, downloads
 from tidemill.publishing.datasets import Dataset, Place, wish_of
@@ -60,8 +61,8 @@ async def listing(
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> Response:
     found, total = await datasets.mine(session, await downloader_of(request, session), limit=limit, offset=offset)
-    after = _page(request, limit, offset + limit) if offset + limit < total else None
-    before = _page(request, limit, max(0, offset - limit)) if offset else None
+    after = page_address(request, limit, offset + limit) if offset + limit < total else None
+    before = page_address(request, limit, max(0, offset - limit)) if offset else None
     results = [_shape(one) for one in found]
     return Json({"count": total, "next": after, "previous": before, "results": results})
 
@@ -115,10 +116,6 @@ def _id(number: str) -> uuid.UUID:
         return uuid.UUID(number)
     except ValueError:
         raise NotFound("Not found.") from None
-
-
-def _page(request: Request, limit: int, offset: int) -> str:
-    return f"{base_of(request)}{request.url.path}?limit={limit}" + (f"&offset={offset}" if offset else "")
 
 
 def _shape(found: Dataset) -> dict[str, Any]:

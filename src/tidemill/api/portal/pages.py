@@ -53,8 +53,8 @@ def paged(request: Request, query: Query, total: int, results: Iterable[Any]) ->
     after, before = query.offset + query.limit, max(0, query.offset - query.limit)
     return {
         "count": total,
-        "next": _address(request, query.limit, after) if after < total and query.limit else None,
-        "previous": _address(request, query.limit, before) if query.offset > 0 else None,
+        "next": page_address(request, query.limit, after) if after < total and query.limit else None,
+        "previous": page_address(request, query.limit, before) if query.offset > 0 else None,
         "results": list(results),
     }
 
@@ -64,7 +64,8 @@ def top_of(request: Request) -> str:
     return base_of(request) + str(request.scope.get("root_path", ""))
 
 
-def _address(request: Request, limit: int, offset: int) -> str:
+def page_address(request: Request, limit: int, offset: int) -> str:
+    """The address of another page of the list that was asked for."""
     rest = [(name, value) for name, value in request.query_params.multi_items() if name not in ("limit", "offset")]
     query = [("limit", str(limit)), *([("offset", str(offset))] if offset else []), *rest]
     path = quote(request.scope.get(ASKED, request.url.path), safe="/~:@!$&'()*+,;=-._")

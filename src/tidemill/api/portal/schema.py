@@ -50,6 +50,7 @@ def described(shown: Window, own: Mapping[str, Any], top: str) -> Schema:
     paths = {
         **_collection(shown, Noun.PROJECT, words.project, words.projects),
         **_collection(shown, Noun.ITEM, words.item, words.items),
+        **_manifest(shown),
         **_computed_files(shown),
         **_few(shown),
         **own.get("paths", {}),
@@ -81,6 +82,23 @@ def _collection(shown: Window, noun: Noun, word: str, words: str) -> Schema:
         f"{path}/{{{shown.id}}}": {"get": _call(words, f"One {word}", _ref(ref), [name])},
         options: {"get": _call(words, f"The values that {words} have", {"type": "object", "properties": facets})},
     }
+
+
+def _manifest(shown: Window) -> Schema:
+    words, word = shown.words.projects, shown.words.project
+    name = {"name": shown.id, "in": "path", "required": True, "schema": {"type": "string"}}
+    choices: list[Schema] = [
+        _parameter("format", {"enum": ["json", "tsv", "sha256", "curl"]}, "For programs, people, sha256sum, curl -K."),
+        _parameter(
+            "per", {"enum": ["project", "item", "all"]}, f"The {word}'s own packages, those of its items, both."
+        ),
+        _parameter("package", {"type": "array", "items": {"type": "string"}}, "Only those of these declarations."),
+    ]
+    file = {"type": "object", "properties": {key: {} for key in ("name", "size_in_bytes", "sha256", "url")}}
+    answer = {"type": "object", "properties": {"files": {"type": "array", "items": file}}}
+    call = _call(words, f"The manifest of a {word}: what it offers, with checksums", answer, [name, *choices])
+    call["security"] = [{}, {"key": []}]
+    return {f"/{in_address(words)}/{{{shown.id}}}/manifest": {"get": call}}
 
 
 def _computed_files(shown: Window) -> Schema:

@@ -26,6 +26,22 @@ where f.id = %(id)s and not coalesce(p.locked, false)
   and not exists (select from item_file x join project_item y on y.item_id = x.item_id join project q on q.id = y.project_id
                   where x.file_id = f.id and q.locked);
 
+-- originals: the original files of an item or a project that can be handed out, in order of key, with how many there are;
+-- none where the site does not offer them.
+select f.id, o.name as source, f.key, f.size, f.etag, f.attributes, coalesce(f.changed_at, f.modified_at) as changed_at,
+       count(*) over () as total
+from file f
+join source o on o.id = f.source_id
+join site s on (s.publishing->>'originals')::bool
+left join project p on p.id = f.project_id
+where not coalesce(p.locked, false)
+  and (%(item)s::text is null or f.id in (
+      select x.file_id from item_file x join item i on i.id = x.item_id where i.name = %(item)s and i.kind = 'item'))
+  and (%(project)s::text is null or p.name = %(project)s)
+  and not exists (select from item_file x join project_item y on y.item_id = x.item_id join project q on q.id = y.project_id
+                  where x.file_id = f.id and q.locked)
+order by o.name, f.key limit %(limit)s offset %(offset)s;
+
 -- count: note that somebody was given a link to a computed file.
 with noted as (
     insert into download (computed_file_id, token_id, terms)
