@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,47 @@ async def test_a_source_that_cannot_be_read_says_so(database: Database, folder: 
         await sync(database, "odd")
     with pytest.raises(NotFound):
         await sync(database, "nowhere")
+
+
+async def _guards(database: Database) -> list[Any]:
+    """The foreign keys and triggers of the catalogue as they stand."""
+    async with database.begin() as session:
+        found = await session.execute(
+            text(
+                "select conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated from pg_constraint "
+                "where contype = 'f' union all "
+                "select tgrelid::regclass::text, tgname, tgenabled::text, true from pg_trigger where not tgisinternal "
+                "order by 1, 2"
+            )
+        )
+        return list(map(tuple, found.all()))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_large_first_load_leaves_every_constraint_as_it_was(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    monkeypatch.setattr("tidemill.catalogue.merging.LARGE", 10)
+    monkeypatch.setattr("tidemill.catalogue.merging.LOCK_TIMEOUT", 100)
+    _write(folder, *(f"P1/S{n},S{n + 1}/a.h5" for n in range(20)), "P2.lock", "P2/S50/a.h5")
+    before = await _guards(database)
+    assert (await _sync(database, dry_run=True)).tied == 40
+    assert await _guards(database) == before
+    async with AsyncExitStack() as stack:
+        if not alone:  # somebody looks at the items all the while
+            reader = await stack.enter_async_context(database.begin())
+            await reader.execute(text("select count(*) from item"))
+        report = await _sync(database)
+    assert (report.created, report.items, report.tied, report.projects, report.locked) == (22, 21, 40, 2, 1)
+    assert report.held_out == {"P2": 1}
+    assert await _guards(database) == before
+    async with database.begin() as session:
+        rows = await session.execute(
+            text("select i.name, count(*) from change c join item i on i.id = c.item_id group by 1")
+        )
+        assert {row[0] for row in rows} == {f"S{n}" for n in range(21)}
+    _write(folder, "P1/S1/b.h5")
+    assert ((report := await _sync(database)).created, report.tied) == (1, 1)
 
 
 async def test_adding_items_merges_metadata_and_keeps_status(database: Database) -> None:

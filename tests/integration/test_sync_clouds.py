@@ -40,5 +40,5 @@ def test_a_bucket_of_googles_is_opened_and_a_missing_key_is_said(monkeypatch: py
     store = open_store("gs://originals/in", {"anonymous": True})
     assert (type(store).__name__, store.prefix) == ("GCSStore", "in")
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", "/nowhere/account.json")
-    with pytest.raises(InvalidInput, match="gs://originals cannot be opened: .*/nowhere/account.json"):
+    with pytest.raises(InvalidInput, match=r"gs://originals cannot be opened: .*/nowhere/account.json"):
         open_store("gs://originals")

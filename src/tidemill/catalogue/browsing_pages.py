@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 BEGIN = 10_000
 """Items among which a page is looked for first."""
 
-MOST_VALUES = 1_000
+FEW = 5_000
+"""Matching items up to which there is no use in looking among the first."""
+
+MOST_VALUES = 5_000
 """Values that an index is asked for at once."""
 
 DENSE = 200_000
@@ -56,16 +59,14 @@ async def found(session: AsyncSession, shown: Window, noun: Noun, query: Query, 
         made = statement(shown, noun, query.filters, query.search)
         total = await counted(session, made)
     else:
-        filters = await _narrowed(session, copy, query.filters)
-        made = from_copy(copy, shown, filters)
-        total = await _counted_in_copy(session, shown, copy, query.filters, made)
+        total = await _counted_in_copy(session, shown, copy, query.filters)
     if query.offset >= total:
         return total, []
     params = {"limit": min(limit, total - query.offset), "offset": query.offset}
     if copy is None:
         rows = await fetch(session, "browsing.page", made.params | params, made.parts(query.ordering), prepare=False)
     else:
-        rows = await _page_in_copy(session, made, query, total, params, _equals(filters))
+        rows = await _page_in_copy(session, shown, copy, query, total, params)
     return total, [row["id"] for row in rows]
 
 
@@ -79,7 +80,7 @@ async def all_items(session: AsyncSession, shown: Window) -> int:
     """How many items are shown."""
     if shown.copy is None:
         return await counted(session, statement(shown, Noun.ITEM))
-    return await _counted_in_copy(session, shown, shown.copy, (), from_copy(shown.copy, shown, ()))
+    return await _counted_in_copy(session, shown, shown.copy, ())
 
 
 async def facet_rows(session: AsyncSession, shown: Window, noun: Noun, query: Query, name: str, most: int) -> list[Row]:
@@ -111,12 +112,10 @@ async def option_rows(session: AsyncSession, shown: Window, noun: Noun, name: st
     return await fetch(session, f"browsing.options{of_list}", made.params | {"most": most}, parts, prepare=False)
 
 
-async def _counted_in_copy(
-    session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter], made: Statement
-) -> int:
+async def _counted_in_copy(session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter]) -> int:
     column = _tally_for(copy, filters)
     if column is None or shown.hidden:
-        return await counted(session, made)
+        return await counted(session, from_copy(copy, shown, await _narrowed(session, copy, filters)))
     over = from_tally(copy, column, filters)
     parts = {"tally": over.records, "matches": over.parts()["matches"]}
     rows = await fetch(session, "browsing.tally", over.params, parts, prepare=False)
@@ -166,18 +165,20 @@ def _equals(filters: Sequence[Filter]) -> bool:
 
 
 async def _page_in_copy(
-    session: AsyncSession, made: Statement, query: Query, total: int, params: dict[str, int], equals: bool
+    session: AsyncSession, shown: Window, copy: FieldCopy, query: Query, total: int, params: dict[str, int]
 ) -> list[Row]:
     """A page of so many items that match."""
-    parts = made.parts(query.ordering)
-    upwards = all(not down for _, down in query.ordering) and len(query.ordering) < 2
-    few = total * 20 < BEGIN * 10
-    if upwards and not few and made.conditions:
-        begin = parts | {"most": Literal(BEGIN)}
+    made = from_copy(copy, shown, query.filters)
+    upwards = len(query.ordering) < 2 and not any(downwards for _, downwards in query.ordering)
+    if upwards and made.conditions and total >= FEW:
+        begin = made.parts(query.ordering) | {"most": Literal(BEGIN)}
         rows = await fetch(session, "browsing.page_begin", made.params | params, begin, prepare=False)
         if len(rows) == params["limit"]:
             return rows
-    if not query.ordering and made.conditions and not equals and total < DENSE:
+    filters = await _narrowed(session, copy, query.filters)
+    made = from_copy(copy, shown, filters)
+    parts = made.parts(query.ordering)
+    if not query.ordering and made.conditions and not _equals(filters) and total < DENSE:
         # Otherwise the plan may be to read all items in order until there are enough that match.
         parts["order"] = SQL("{} + 0").format(made.id)
     return await fetch(session, "browsing.page", made.params | params, parts, prepare=False)

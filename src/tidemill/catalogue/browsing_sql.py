@@ -22,6 +22,9 @@ _PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list"
 _CASTS = {"text": "text", "date": "text", "time": "timestamptz", "integer": "numeric", "number": "numeric",
           "boolean": "boolean", "json": "jsonb"}  # fmt: skip
 _COLUMNS = {"size_in_bytes": "size"}
+_PLAIN = {Lookup.IEXACT: "exact", Lookup.ICONTAINS: "contains", Lookup.ISTARTSWITH: "startswith"}
+"""The lookups that look at small letters, and what they are where these are at hand."""
+
 _RELATIONS = {
     (Noun.ITEM, Noun.PROJECT): "browsing.items_of_projects",
     (Noun.PROJECT, Noun.ITEM): "browsing.projects_of_items",
@@ -38,6 +41,8 @@ class Statement:
     records: Composable
     id: Composable
     values: Values
+    lower: Values = field(default_factory=dict)
+    """Where texts are in small letters, if they are."""
     alias: str = "r"
     """What the statement calls a record."""
     conditions: list[Composable] = field(default_factory=list)
@@ -70,7 +75,7 @@ class Statement:
 def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search: str = "") -> Statement:
     """Those records of a noun that are shown and for which all filters hold."""
     alias = _ALIAS[noun]
-    made = Statement(noun, _named(noun, alias), Identifier(alias, "id"), _values(shown, noun), alias)
+    made = Statement(noun, _named(noun, alias), Identifier(alias, "id"), _values(shown, noun), alias=alias)
     made.conditions += _shown(shown, noun)
     made.conditions += _conditions(made, made.values, [one for one in filters if one.field in made.values])
     _relate(made, shown, filters)
@@ -86,7 +91,9 @@ def from_copy(copy: FieldCopy, shown: Window, filters: Sequence[Filter]) -> Stat
     """The same of items, from the copy of their fields. Filters by fields that it has not are none of its."""
     values: dict[str, Composable] = {shown.id: Identifier("f", "name")}
     values |= {name: Identifier("f", column.column) for name, column in copy.columns.items()}
-    made = Statement(Noun.ITEM, SQL("{} f").format(records_of(copy.id)), Identifier("f", "item_id"), values, alias="f")
+    lower = {one.field: Identifier("f", one.lower) for one in copy.columns.values() if one.lower is not None}
+    records, id_ = SQL("{} f").format(records_of(copy.id)), Identifier("f", "item_id")
+    made = Statement(Noun.ITEM, records, id_, values, lower, alias="f")
     if shown.hidden:
         made.conditions.append(_shown_items(shown, made.id))
     made.conditions += _conditions(made, values, [one for one in filters if one.field in values])
@@ -175,6 +182,9 @@ def _condition(made: Statement, value: Composable, one: Filter) -> Composable:
         return _list_condition(made, value, one)
     cast = _CASTS[one.type]
     many = one.lookup is Lookup.IN
+    if one.lookup in _PLAIN and one.field in made.lower:
+        small = composed("browsing.lowered", {"value": made.keep(one.value, cast)})
+        return composed(f"browsing.{_PLAIN[one.lookup]}", {"value": made.lower[one.field], "given": small})
     given = made.keep(list(one.value) if many else one.value, f"{cast}[]" if many else cast)
     return composed(f"browsing.{one.lookup}", {"value": value, "given": given})
 

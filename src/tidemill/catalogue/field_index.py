@@ -9,7 +9,7 @@ copy is made beside the old one, while people work; it is used once it is whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ def tally_of(id_: int, column: Column) -> Composable:
     return Identifier(SCHEMA, f"tally_{id_}_{column.column}")
 
 
-async def tend(database: Database, *, least: int = LEAST) -> None:
+async def tend(database: Database, *, least: int = LEAST, most_values: int = MOST_VALUES) -> None:
     """Make the copy that the site needs now, if it is not there; add tallies up; take away what is used no longer.
 
     Several processes may call it at the same time: one does it.
@@ -93,10 +93,10 @@ async def tend(database: Database, *, least: int = LEAST) -> None:
         async with connection:
             if (await _row(connection, "lock"))["mine"]:
                 state = await _row(connection, "state", {"least": least})
-                await _tend(connection, state)
+                await _tend(connection, state, most_values)
 
 
-async def _tend(connection: Connection, state: Mapping[str, Any]) -> None:
+async def _tend(connection: Connection, state: Mapping[str, Any], most_values: int) -> None:
     tables = state["tables"]
     ready = [table for table in tables if table["ready"]]
     current = ready[-1] if ready else None
@@ -110,7 +110,7 @@ async def _tend(connection: Connection, state: Mapping[str, Any]) -> None:
     if current is not None and _fits(current, wanted):
         await _fold(connection, _copy(current))
         return
-    await _make(connection, wanted)
+    await _make(connection, wanted, most_values)
 
 
 def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
@@ -119,10 +119,10 @@ def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     return has == {name: type_ for name, type_ in wanted.items() if name in has or name not in table["long"]}
 
 
-async def _make(connection: Connection, wanted: Mapping[str, str]) -> None:
+async def _make(connection: Connection, wanted: Mapping[str, str], most_values: int) -> None:
     """A whole new copy, in steps that keep nobody from working."""
     await _do(connection, "schema")
-    columns, too_long = await _columns(connection, wanted)
+    columns, too_long = await _columns(connection, wanted, most_values)
     if not columns:
         return
     told = orjson.dumps([column.told() for column in columns]).decode()
@@ -134,7 +134,7 @@ async def _make(connection: Connection, wanted: Mapping[str, str]) -> None:
     for low in range(bounds["low"], bounds["high"], CHUNK):
         stretch = {"low": Literal(low), "high": Literal(low + CHUNK)}
         await _do(connection, "copy", _lists(copy, "n") | stretch)
-    for name in ("name", *(column.column for column in copy.columns)):
+    for name in ("name", *(name for name, _, _ in _all_columns(copy))):
         await _do(connection, "index", {"records": copy.records, "column": Identifier(name)})
     # Making an index has waited for whoever was deleting when the copy began.
     await _do(connection, "sweep", {"records": copy.records})
@@ -146,7 +146,9 @@ async def _make(connection: Connection, wanted: Mapping[str, str]) -> None:
     log.info("declared fields are copied", copy=copy.id, left_out=too_long)
 
 
-async def _columns(connection: Connection, wanted: Mapping[str, str]) -> tuple[list[Column], list[str]]:
+async def _columns(
+    connection: Connection, wanted: Mapping[str, str], most_values: int
+) -> tuple[list[Column], list[str]]:
     """The columns of a new copy, and the fields that cannot be among them because a value is too long."""
     columns, too_long = [], []
     for n, (name, type_) in enumerate(wanted.items()):
@@ -156,13 +158,15 @@ async def _columns(connection: Connection, wanted: Mapping[str, str]) -> tuple[l
             continue
         parts = {"value": _value("i", name, type_), "most": Literal(SAMPLE)}
         spread = await _row(connection, "spread", parts=parts)
-        columns.append(Column(name, type_, f"c{n}", spread["different"] <= MOST_VALUES))
+        tallied = spread["different"] <= most_values
+        lower = f"l{n}" if not tallied and type_ in ("text", "date") else None
+        columns.append(Column(name, type_, f"c{n}", tallied, lower))
     return columns, too_long
 
 
 async def _lay(connection: Connection, copy: Copy) -> None:
     """The tables, and the triggers that keep them, in one short transaction."""
-    kinds = [SQL("{} {}").format(Identifier(c.column), _type(c.type)) for c in copy.columns]
+    kinds = [SQL("{} {}").format(Identifier(name), _type(type_)) for name, type_, _ in _all_columns(copy)]
     await _do(connection, "patience")
     async with connection.transaction():
         await _do(connection, "records", {"records": copy.records, "columns": _comma(kinds)})
@@ -186,7 +190,8 @@ async def _follow(connection: Connection, copy: Copy, table: Composable, functio
 
 def _lists(copy: Copy, alias: str) -> dict[str, Composable]:
     """The lists of columns and values that `keep` and `copy` want."""
-    names = [Identifier(column.column) for column in copy.columns]
+    columns = list(_all_columns(copy, alias))
+    names = [Identifier(name) for name, _, _ in columns]
     keys = [Literal(column.field) for column in copy.columns]
     texts = [column.field for column in copy.columns if column.type in ("text", "date", "list")]
     length = SQL("octet_length(n.metadata ->> {})")
@@ -194,13 +199,22 @@ def _lists(copy: Copy, alias: str) -> dict[str, Composable]:
     return {
         "records": copy.records,
         "names": _comma(names),
-        "values": _comma([_value(alias, c.field, c.type) for c in copy.columns]),
+        "values": _comma([value for _, _, value in columns]),
         "now": _comma([SQL("n.metadata -> {}").format(key) for key in keys]),
         "then": _comma([SQL("o.metadata -> {}").format(key) for key in keys]),
         "excluded": _comma([SQL("excluded.{}").format(name) for name in names]),
         "lengths": _comma([length.format(Literal(name)) for name in texts] or [SQL("0")]),
         "named_lengths": _comma(named or [SQL("('', 0)")]),
     }
+
+
+def _all_columns(copy: Copy, alias: str = "n") -> Iterator[tuple[str, str, Composable]]:
+    """Every column's name, its type, and what it holds of the item that goes by this name."""
+    for column in copy.columns:
+        value = _value(alias, column.field, column.type)
+        yield column.column, column.type, value
+        if column.lower is not None:
+            yield column.lower, "text", composed("browsing.lowered", {"value": value})
 
 
 def _counting(copy: Copy) -> dict[str, Composable]:

@@ -23,6 +23,10 @@ from tidemill.errors import Conflict
 
 MANY = 5000
 """New files above which the planner is told."""
+LARGE = 50_000
+"""Files from which on a first load is one that is made quicker; below, it takes a second or two anyway."""
+LOCK_TIMEOUT = 2000
+"""Milliseconds that it waits for having the empty tables to itself."""
 Connection = psycopg.AsyncConnection[Row]
 
 
@@ -53,17 +57,17 @@ class Merge:
         await self._rows("gone_table")
         await self._rows("find_gone")
         await self._guard(allow_wipe)
-        report.items = await self._count("merge_items")
-        report.deleted = await self._count("delete_files") if report.gone.count else 0
-        report.changed, report.other = await self._listed("change_files")
-        report.created, report.new = await self._listed("add_files")
-        if report.created > MANY:
-            await self._connection.execute(sql("catalogue.analyze").encode())
-        row = await self._row("merge_links")
-        report.tied, report.untied = row["tied"], row["untied"]
-        await self._count("merge_members")
+        if report.seen > LARGE and await self._set_aside():
+            await self._load()
+        else:
+            await self._change()
         for row in await self._rows("held_out"):
             report.held_out[row["project"]] = row["items"]
+
+    async def analyze(self) -> None:
+        """Tell the planner of what has come, so that no question is planned as if there was nothing."""
+        if self.report.created > MANY:
+            await self._connection.execute(sql("catalogue.analyze").encode())
 
     async def note(self, started: Any) -> None:
         """Keep the record of this sync."""
@@ -76,6 +80,40 @@ class Merge:
         await self._rows("synced", counts | told)
         await self._rows("prune")
         await self._connection.execute(sql("catalogue.announce").encode())
+
+    async def _change(self) -> None:
+        report = self.report
+        report.items = await self._count("merge_items")
+        report.deleted = await self._count("delete_files") if report.gone.count else 0
+        report.changed, report.other = await self._listed("change_files")
+        report.created, report.new = await self._listed("add_files")
+        row = await self._row("merge_links")
+        report.tied, report.untied = row["tied"], row["untied"]
+        await self._count("merge_members")
+
+    async def _load(self) -> None:
+        """The same where there is nothing yet."""
+        report = self.report
+        report.items = await self._count("merge_items")
+        report.created, report.new = await self._listed("add_files")
+        report.tied = (await self._row("first_links"))["tied"]
+        await self._count("merge_members")
+        await self._rows("put_back")
+
+    async def _set_aside(self) -> bool:
+        """Whether the tables are empty, and this transaction has them to itself until all is loaded and checked."""
+        if not (await self._row("first_load"))["empty"]:
+            return False
+        await self._rows("aside_table")
+        await self._rows("lock_timeout", {"milliseconds": str(LOCK_TIMEOUT)})
+        try:
+            async with self._connection.transaction():
+                await self._rows("set_aside")
+        except psycopg.errors.LockNotAvailable:  # somebody is reading long: row by row, then
+            return False
+        finally:
+            await self._rows("lock_timeout", {"milliseconds": "0"})
+        return True
 
     async def _hold(self) -> None:
         """The source must be what it was when the listing began, and stays so until the end."""

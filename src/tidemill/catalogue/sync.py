@@ -99,6 +99,8 @@ async def _do(
         await merge.note(started)
     if report.dry_run:
         await merge.note(started)
+    else:
+        await merge.analyze()
 
 
 async def _ahead(blocks: Blocks) -> AsyncIterator[bytes]:

@@ -116,17 +116,54 @@ tied as (
 )
 select (select count(*) from tied) as tied, (select count(*) from untied) as untied;
 
--- merge_members: put the seen items into their projects, unless those are locked.
-with wanted as materialized (
-    select distinct p.id as project_id, i.id as item_id
+-- first_load: whether there is nothing at all yet.
+select not exists (select from file) and not exists (select from item) as empty;
+
+-- aside_table: what looks at each row of files, links and memberships by itself.
+create temporary table aside on commit drop as
+select conrelid::regclass as of, conname as name, pg_get_constraintdef(oid) as definition
+from pg_constraint where contype = 'f' and conrelid in ('file'::regclass, 'item_file'::regclass, 'project_item'::regclass);
+
+-- lock_timeout: how long to wait for tables of one's own.
+select set_config('lock_timeout', %(milliseconds)s, true);
+
+-- set_aside: look at no row by itself for now, as two thirds of the time of a large first load goes into that.
+do $$
+declare a record;
+begin
+    for a in select * from aside loop execute format('alter table %%s drop constraint %%I', a.of, a.name); end loop;
+    alter table item_file disable trigger link_inserted;
+end $$;
+
+-- put_back: look at all rows at once, and from now on at each again. Their items are new: the feed has told of them.
+do $$
+declare a record;
+begin
+    for a in select * from aside loop execute format('alter table %%s add constraint %%I %%s', a.of, a.name, a.definition); end loop;
+    alter table item_file enable trigger link_inserted;
+end $$;
+
+-- first_links: tie files to the items that their keys name, where none has been tied yet.
+with tied as (
+    insert into item_file (item_id, file_id)
+    select i.id, f.id
     from seen s cross join lateral unnest(s.items) named
     join item i on i.name = named and i.kind = 'item'
-    join project p on p.name = s.project and not p.locked
+    join file f on f.source_id = %(source)s and f.key = s.key
+    returning 1
+)
+select count(*) as tied, 0 as untied from tied;
+
+-- merge_members: put the seen items into their projects, unless those are locked.
+with named as materialized (
+    select distinct s.project, item from seen s cross join lateral unnest(s.items) item where s.project is not null
 ),
 made as (
     insert into project_item (project_id, item_id)
-    select w.project_id, w.item_id from wanted w
-    left join project_item x on x.project_id = w.project_id and x.item_id = w.item_id
+    select p.id, i.id from named n
+    join project p on p.name = n.project and not p.locked
+    join item i on i.name = n.item and i.kind = 'item'
+    left join project_item x on x.project_id = p.id and x.item_id = i.id
     where x.item_id is null
     on conflict do nothing
     returning 1
