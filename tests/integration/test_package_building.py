@@ -73,7 +73,7 @@ async def test_what_goes_in_comes_out(here: Path, there: Path, tmp_path: Path) -
     fractions = [one.fraction or 0 for one in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert reports[-1].message.endswith("of 12.6 MB")
+    assert reports[-1].message.endswith("of 12.62 MB")
     assert _left(there) == [packed]
 
 

@@ -276,4 +276,4 @@ class _Meter:
 def _of(done: int, total: int) -> str:
     """`1.2 of 3.4 GB`: both in the unit of the second."""
     words, unit = amount(total).split(" ")
-    return f"{done * float(words) / total if total else 0:.3g} of {words} {unit}"
+    return f"{done * float(words) / total if total else 0:.4g} of {words} {unit}"
