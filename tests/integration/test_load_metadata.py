@@ -683,3 +683,21 @@ async def test_a_load_that_is_killed_midway_leaves_every_project_whole(
     assert {row["metadata"]["diagnosis"] for row in (await portal.items()).values() if row["name"] < "SCPCS9"} == {
         "new"
     }
+
+
+def test_the_site_file_and_the_metadata_files_leave_each_others_words_alone(program: Program, tmp_path: Path) -> None:
+    program("load-metadata")
+    assert program("apply", "--dry-run", tmp_path / "site.toml").out == "nothing to change\n"
+    exported = program("export").out
+    assert "Ganglioglioma" not in exported
+    assert "First" not in exported
+    own = '\n[[projects]]\nname = "SCPCP999990"\nmetadata = { grant = "G-1" }\n'
+    site = tmp_path / "own.toml"
+    site.write_text(SITE.replace("URL", "bucket") + own)
+    program("apply", "--yes", site)
+    assert program("apply", "--dry-run", site).out == "nothing to change\n"
+    assert program("load-metadata", "--reload-existing", "--json").json["counts"]["unchanged"] == 3
+    again = tmp_path / "again.toml"
+    again.write_text(program("export").out)
+    assert 'grant = "G-1"' in again.read_text()
+    assert program("apply", "--dry-run", again).out == "nothing to change\n"

@@ -152,7 +152,11 @@ async def _do(session: AsyncSession, wanted: Plan, change: Change) -> None:
             await keep_terms(session, values["portal"])
         case "project":
             entry = next(one for one in content.projects if one.name == change.name)
-            await session.execute(_upsert(Project, {"name": entry.name, **_project_values(entry)}, "name"))
+            known = await session.scalar(select(Project).where(Project.name == entry.name))
+            values = _project_values(entry, known)
+            if known is not None and "metadata" in values:
+                values["metadata"] = {key: known.details[key] for key in known.described or ()} | values["metadata"]
+            await session.execute(_upsert(Project, {"name": entry.name, **values}, "name"))
         case "source":
             source = next(one for one in content.sources if one.name == change.name)
             values = {"name": source.name, **_source_values(wanted.site_file, source)}
@@ -203,15 +207,19 @@ def _field(entry: FieldEntry) -> dict[str, Any]:
 async def _project_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:
     names = [entry.name for entry in site_file.content.projects]
     found = await session.scalars(select(Project).where(Project.name.in_(names)))
-    known = {project.name: {"title": project.title, "metadata": without_nulls(project.details)} for project in found}
+    known = {project.name: project for project in found}
     changes = []
     for entry in site_file.content.projects:
-        changes += _compare("project", entry.name, known.get(entry.name), _project_values(entry))
+        project = known.get(entry.name)
+        now = None if project is None else {"title": project.title, "metadata": without_nulls(project.own_details)}
+        changes += _compare("project", entry.name, now, _project_values(entry, project))
     return changes
 
 
-def _project_values(entry: ProjectEntry) -> dict[str, Any]:
-    return {"title": entry.title} | ({} if entry.metadata is None else {"metadata": entry.metadata})
+def _project_values(entry: ProjectEntry, known: Project | None) -> dict[str, Any]:
+    """What the file says of a project; a title that it does not say is its tables' to say, if it has any."""
+    titled = entry.title or known is None or known.described is None
+    return ({"title": entry.title} if titled else {}) | ({} if entry.metadata is None else {"metadata": entry.metadata})
 
 
 async def _source_changes(session: AsyncSession, site_file: SiteFile) -> list[Change]:

@@ -49,7 +49,9 @@ async def _site(session: AsyncSession) -> dict[str, Any]:
 
 
 def _project(project: Project) -> dict[str, Any]:
-    return _filled({"name": project.name, "title": project.title, "metadata": without_nulls(project.details)})
+    """What metadata files say of it is theirs to say."""
+    title = project.title if project.described is None else ""
+    return _filled({"name": project.name, "title": title, "metadata": without_nulls(project.own_details)})
 
 
 def _source(source: Source) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def _columns(entry: TableEntry, table: Table, declared: dict[str, FieldEntry]) -
                 f"{where} is also {'ignored' if name in entry.ignore else 'in a parallel list'}; one of the two.",
             )
         field = declared.get(column.field)
+        if field is not None and field.collect is not None:
+            yield place, f"{where} becomes {column.field!r}, which is declared as gathered (collect)."
         if said.type is not None and field is not None and said.type != field.type:
             yield (*place, "type"), f"{where} is {said.type!r}, but {column.field!r} is declared as {field.type!r}."
         if not said.separator:

@@ -94,6 +94,11 @@ class Project(Base):
     """Metadata keys that came out of its source's tables when they were last loaded; NULL: they never were."""
     created_at: Mapped[Now]
 
+    @property
+    def own_details(self) -> Json:
+        """Its metadata without those."""
+        return {key: value for key, value in self.details.items() if key not in (self.described or ())}
+
 
 class Item(Base):
     """The unit of processing: a record that people, steps and imports may edit at the same time.
