@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from sqlalchemy import text
 from tests.packaging import Portal
 from tests.portal import key_for
 from tests.portal_example import copy_example
@@ -225,12 +227,13 @@ async def test_only_its_owner_and_operators_see_a_dataset(asking: Asking) -> Non
 
 async def test_the_same_dataset_asked_for_twice_is_built_once(asking: Asking) -> None:
     data = {GLIOMA: {"SINGLE_CELL": ["SCPCS999990", "SCPCS999997"]}}
-    first = await asking.post(data, start=True)
     same = {GLIOMA: {"SINGLE_CELL": ["SCPCS999997", "SCPCS999990"]}}
     headers = {"API-KEY": await key_for(asking.portal.database, "c@d.org")}
     body = {"format": R, "data": same, "start": True}
-    second = (await asking.client.post("/v1/datasets", json=body, headers=headers)).json()
-    assert second["state"] == "processing"
+    other = asking.client.post("/v1/datasets", json=body, headers=headers)
+    first, answer = await asyncio.gather(asking.post(data, start=True), other)
+    second = answer.json()
+    assert first["state"] == second["state"] == "processing"
     assert await asking.portal.value("select count(*) from run") == 1
     done = await asking.built(first)
     also = (await asking.client.get(f"/v1/datasets/{second['id']}", headers=headers)).json()
@@ -295,6 +298,17 @@ async def test_nobody_asks_for_too_many(asking: Asking, monkeypatch: pytest.Monk
     assert await asking.portal.value("select count(*) from dataset") == 0
     await asking.post({GLIOMA: {"SINGLE_CELL": ["SCPCS999990"]}}, start=True)
     await asking.post({GLIOMA: {"SINGLE_CELL": ["SCPCS999997"]}}, 429, start=True)
+
+
+async def test_nobody_hangs_while_packages_are_planned(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "PATIENCE", 0.3)
+    data = {GLIOMA: {"SINGLE_CELL": ["SCPCS999990"]}}
+    async with asking.portal.database.begin() as session:
+        await session.execute(text("select pg_advisory_xact_lock(hashtext('tidemill packages'))"))
+        told = await asking.post(data, 503, start=True)
+        assert "planning" in told["detail"]
+        await asking.post(data)
+    assert (await asking.post(data, start=True))["state"] == "processing"
 
 
 async def test_who_did_not_accept_the_terms_gathers_nothing(asking: Asking) -> None:

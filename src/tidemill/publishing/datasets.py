@@ -5,7 +5,9 @@ Nobody but its owner (the holder of the token that made it) and the site's opera
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.domain.dataset_contents import read_contents
 from tidemill.domain.package_plan import PackagePlan
 from tidemill.domain.stored_json import written
-from tidemill.errors import Conflict, InvalidFields, InvalidInput, NotFound, TooMany
+from tidemill.errors import Conflict, InvalidFields, InvalidInput, NotFound, SiteUnavailable, TooMany
 from tidemill.publishing import package_runs
 from tidemill.publishing.dataset_planning import dataset_plan
 from tidemill.runner.housekeeping import Duty
@@ -32,6 +34,9 @@ OPEN_DAYS = 30
 MOST_OPEN = 100
 MOST_STARTED = 50
 """Of one person: datasets that were not asked for, and those that were asked for within a day."""
+
+PATIENCE = 3.0
+"""Seconds that a dataset waits for others who make runs of packages."""
 
 _FIELDS = frozenset({"format", "email", "data", "start"})
 
@@ -197,12 +202,22 @@ async def _start(session: AsyncSession, place: Place, id_: uuid.UUID, plan: Pack
     """Let the package of a dataset be built, unless it is there or somebody is at it."""
     if plan is None:
         raise InvalidFields({"data": ["There is nothing in it yet."]})
+    await _alone(session)
     await package_runs.begin_plans(session, place.documents, [plan])
     row = await fetch_one(
         session, "datasets.start", {"id": id_, "name": plan.name, "size": plan.size, "files": plan.files}
     )
     if row is None:
         raise InvalidInput(f"The package {plan.name} could not be made.")
+
+
+async def _alone(session: AsyncSession) -> None:
+    """Wait a little while somebody plans packages. Raises SiteUnavailable: nobody's page should hang for minutes."""
+    ends = time.monotonic() + PATIENCE
+    while not (await fetch(session, "datasets.alone"))[0]["alone"]:
+        if time.monotonic() > ends:
+            raise SiteUnavailable("The site is planning its packages now.", hint="Ask again in a minute.")
+        await asyncio.sleep(0.1)
 
 
 async def _held(session: AsyncSession, person: Person | None, id_: uuid.UUID) -> None:

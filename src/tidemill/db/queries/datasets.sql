@@ -19,6 +19,9 @@ select count(*) filter (where started_at is null) as open,
        count(*) filter (where started_at > now() - interval '1 day') as started
 from dataset where token_id = %(person)s;
 
+-- alone: whether this transaction may make runs of packages now; somebody else does who plans them for the whole site.
+select pg_try_advisory_xact_lock(hashtext('tidemill packages')) as alone;
+
 -- start: a dataset became this package; one that is there already is kept for its whole time again.
 with begun as (
     update dataset d set item_id = i.id, started_at = now(), updated_at = now(), size = %(size)s, files = %(files)s
@@ -43,8 +46,13 @@ select d.id, d.token_id, d.email, d.format, d.contents as data, d.size, d.files,
             when t.state in ('failed', 'cancelled') then 'failed'
             when t.state = 'done' and gone.at is not null then 'expired'
             else 'processing' end as state,
-       coalesce(f.expires_at, gone.at) as expires_at, f.updated_at as succeeded_at, count(*) over () as total
-from dataset d
+       coalesce(f.expires_at, gone.at) as expires_at, f.updated_at as succeeded_at, d.total
+from (
+    select *, count(*) over () as total from dataset
+    where (%(id)s::uuid is null or id = %(id)s) and (%(person)s::bigint is null or token_id = %(person)s)
+    order by created_at desc, id
+    limit %(limit)s offset %(offset)s
+) d
 left join lateral (
     select x.id, x.run_id, x.state, x.progress, x.reason, x.finished_at from task x
     where x.item_id = d.item_id order by x.run_id desc limit 1
@@ -55,9 +63,7 @@ left join lateral (
     select coalesce(g.expires_at, g.removed_at, g.replaced_at) as at from computed_file g
     where g.item_id = d.item_id and g.task_id = t.id order by g.id desc limit 1
 ) gone on f.id is null
-where (%(id)s::uuid is null or d.id = %(id)s) and (%(person)s::bigint is null or d.token_id = %(person)s)
-order by d.created_at desc, d.id
-limit %(limit)s offset %(offset)s;
+order by d.created_at desc, d.id;
 
 -- drop: a dataset is forgotten; what was built of it goes when its time is over.
 delete from dataset where id = %(id)s;
