@@ -29,10 +29,13 @@ class Column:
     column: str
     tallied: bool = False
     """Whether it is kept how many items have which value."""
+    lower: str | None = None
+    """The column of the same text in small letters, where there are too many values to look through."""
 
     def told(self) -> dict[str, Any]:
         """As `FieldTable.columns` has it."""
-        return {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
+        told = {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
+        return told if self.lower is None else told | {"lower": self.lower}
 
 
 @dataclass(frozen=True, slots=True)

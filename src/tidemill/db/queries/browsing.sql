@@ -192,6 +192,9 @@ strpos(lower({value} collate "default"), lower({given}::text collate "default"))
 -- startswith: it begins with this.
 starts_with({value}, {given}::text)
 
+-- lowered: a text in small letters.
+(lower({value} collate "default") collate "C")
+
 -- istartswith: it begins with this, whatever its case.
 starts_with(lower({value} collate "default"), lower({given}::text collate "default"))
 

@@ -1,0 +1,173 @@
+"""The narrow copy of declared fields: always what the items say, made while people write, gone where none needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.portal_catalogue import FIELDS, lay
+
+from tidemill.catalogue import browsing, field_index
+from tidemill.db.database import Database, Row
+from tidemill.domain.shop_window import Noun
+
+FILL = """insert into item (name, metadata)
+          select 'N' || n, jsonb_build_object('age', n % 7, 'diagnosis', 'D' || n % 3,
+                                              'technologies', '["a", "b"]'::jsonb)
+          from generate_series(1, 500) n"""
+
+
+async def sql(database: Database, *statements: str) -> list[Row]:
+    connection = await database.connect()
+    async with connection:
+        for statement in statements:
+            cursor = await connection.execute(statement.encode(), prepare=False)
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def asked(database: Database, query: str = "") -> tuple[int, list[str]]:
+    """What the copy answers; asserts that there is one, and that the items themselves say the same."""
+    pairs: Any = [part.split("=", 1) for part in query.split("&") if part]
+    async with database.begin() as session:
+        shown = await browsing.window(session)
+        assert shown.copy is not None
+        wanted = browsing.read_query(shown, Noun.ITEM, pairs, limit=1000)
+        found = await browsing.items(session, shown, wanted)
+        await _same_without(session, shown, wanted, found)
+    return found.total, [row["name"] for row in found.rows]
+
+
+async def _same_without(session: Any, shown: Any, wanted: browsing.Query, found: browsing.Listed) -> None:
+    from dataclasses import replace
+
+    plain = await browsing.items(session, replace(shown, copy=None), wanted)
+    assert plain == found
+
+
+async def columns(database: Database) -> list[list[str]]:
+    rows = await sql(database, "select columns from field_table order by id")
+    return [[column["field"] for column in row["columns"]] for row in rows]
+
+
+@pytest.fixture
+async def shop(database: Database) -> Database:
+    await lay(database)
+    await sql(database, "delete from project_item", "update project set locked = false", FILL)
+    await field_index.tend(database, least=0)
+    return database
+
+
+async def test_it_follows_every_edit(shop: Database) -> None:
+    assert (await asked(shop, "age=4"))[0] == 73
+    edits = (
+        "update item set metadata = metadata || '{\"age\": 400}' where name in ('N1', 'S4')",
+        "update item set metadata = metadata - 'age' where name = 'N2'",
+        'update item set metadata = \'{"age": "old", "technologies": "x"}\' where name = \'N3\'',
+        "update item set name = 'M4', status = 'odd' where name = 'N4'",
+        "update item set status = 'odd', metadata = metadata || '{\"other\": 1}' where name < 'N3'",
+        "delete from item where name = 'N5'",
+        'insert into item (name, metadata) values (\'new\', \'{"age": 400, "diagnosis": "D1"}\')',
+        "insert into item (name, kind, metadata) values ('p.zip', 'package', '{\"age\": 400}')",
+        "insert into item (name) values ('N6') on conflict (name) do update set metadata = '{\"age\": 401}'",
+    )
+    for edit in edits:
+        await sql(shop, edit)
+        for query in ("", "age__isnull=true", "age=400", "age__gt=4", "diagnosis__icontains=d1", "diagnosis=D1&age=1",
+                      "technologies=a", "technologies__isnull=false", "id__icontains=m"):  # fmt: skip
+            await asked(shop, query.replace("id__", "scpca_id__"))
+    assert await asked(shop, "age__gte=400") == (4, ["S4", "N1", "N6", "new"])
+
+
+async def test_tallies_are_added_up_and_stay_exact(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await asked(shop, "age__gte=3")
+    for _ in range(5):
+        await sql(shop, "update item set metadata = metadata || '{\"age\": 90}' where name = 'N1'")
+        await sql(shop, "update item set metadata = metadata || '{\"age\": 1}' where name = 'N1'")
+    [row] = await sql(shop, "select count(*) as rows from tidemill_fields.tally_1_c0")
+    monkeypatch.setattr(field_index, "CROWDED", 0)
+    await field_index.tend(shop, least=0)
+    [folded] = await sql(shop, "select count(*) as rows from tidemill_fields.tally_1_c0")
+    assert folded["rows"] < row["rows"]
+    assert await asked(shop, "age__gte=3") == before
+
+
+async def test_other_fields_are_copied_anew_and_used_once_that_is_whole(shop: Database) -> None:
+    assert await columns(shop) == [sorted(FIELDS, key=lambda name: (len(name), name))]
+    await sql(shop, 'update site set fields = fields - \'weight\' || \'{"odd": {"type": "integer"}}\'')
+    async with shop.begin() as session:
+        shown = await browsing.window(session)
+        query = browsing.read_query(shown, Noun.ITEM, [("odd", "1")])
+        assert [row["name"] for row in (await browsing.items(session, shown, query)).rows] == ["S1"]
+    await asked(shop, "age=4")
+    await field_index.tend(shop, least=0)
+    assert await asked(shop, "odd=1") == (1, ["S1"])
+    await sql(shop, "update field_table set ready_at = ready_at - interval '1 hour'")
+    await field_index.tend(shop, least=0)
+    assert len(await columns(shop)) == 1
+    await asked(shop, "odd=1&age=4")
+    await sql(shop, "update site set fields = '{}'")
+    await field_index.tend(shop, least=0)
+    left = "select relname from pg_class where relnamespace = 'tidemill_fields'::regnamespace"
+    assert await sql(shop, left) == []
+    assert await sql(shop, "select tgname from pg_trigger where tgname like 'fields_%'") == []
+    assert await columns(shop) == []
+
+
+async def test_a_value_that_is_too_long_for_an_index_is_found_all_the_same(shop: Database) -> None:
+    long = "x" * 3000 + "glioma"
+    await sql(shop, f'insert into item (name, metadata) values (\'long\', \'{{"diagnosis": "{long}", "age": 9}}\')')
+    assert await asked(shop, "diagnosis__icontains=XGLIOMA") == (1, ["long"])
+    assert await asked(shop, "diagnosis__isnull=true") == (2, ["S4", "S5"])
+    assert await asked(shop, "age=9") == (1, ["long"])
+    await field_index.tend(shop, least=0)
+    assert len(await columns(shop)) == 1, "what is known to be too long is no reason to begin again"
+    await sql(shop, "update site set fields = fields - 'weight'")
+    await field_index.tend(shop, least=0)
+    await field_index.tend(shop, least=0)
+    assert [("diagnosis" in names) for names in await columns(shop)] == [True, False]
+    assert await asked(shop, "diagnosis__icontains=XGLIOMA&age=9") == (1, ["long"])
+
+
+async def test_who_writes_while_it_is_made_is_in_it(database: Database) -> None:
+    await lay(database)
+    await sql(database, "delete from project_item", "update project set locked = false", FILL)
+    done = asyncio.Event()
+
+    async def write(n: int) -> None:
+        round_ = 0
+        while not done.is_set():
+            round_ += 1
+            await sql(
+                database,
+                f"insert into item (name, metadata) values ('W{n}-{round_}', '{{\"age\": {n}}}')",
+                f"update item set metadata = metadata || '{{\"age\": {round_}}}' where name = 'N{n + round_ % 50}'",
+                f"delete from item where name = 'N{100 + 10 * n + round_ % 10}'",
+            )
+
+    writers = [asyncio.create_task(write(n)) for n in range(3)]
+    await asyncio.gather(field_index.tend(database, least=0), field_index.tend(database, least=0))
+    done.set()
+    await asyncio.gather(*writers)
+    assert len(await columns(database)) == 1
+    for query in ("", "age__gte=0", "age=3", "age__isnull=true", "diagnosis__in=D1,D2&age__lt=3"):
+        assert (await asked(database, query))[0] > 0
+
+
+async def test_one_that_was_left_unfinished_is_begun_anew(shop: Database) -> None:
+    await sql(shop, "update field_table set ready_at = null")
+    async with shop.begin() as session:
+        assert (await browsing.window(session)).copy is None
+    await field_index.tend(shop, least=0)
+    assert len(await columns(shop)) == 1
+    assert (await asked(shop, "diagnosis=D1"))[0] == 167
+
+
+async def test_small_sites_and_those_that_declare_nothing_have_none(database: Database) -> None:
+    await lay(database)
+    await field_index.tend(database)
+    assert await columns(database) == []
+    await sql(database, "update site set fields = '{}'")
+    await field_index.tend(database, least=0)
+    assert await columns(database) == []
+    assert await sql(database, "select from pg_namespace where nspname = 'tidemill_fields'") == []
