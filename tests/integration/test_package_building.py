@@ -151,7 +151,7 @@ async def test_a_disk_that_is_too_small_is_not_begun_with(here: Path, there: Pat
 async def test_cancelling_stops_it_soon_and_leaves_nothing(here: Path, there: Path) -> None:
     begun = asyncio.Event()
     with (here / "vast").open("wb") as file:
-        file.truncate(4 << 30)
+        file.truncate(2 << 30)
     work = asyncio.ensure_future(build(folder_plan(here, there).document, lambda _: begun.set()))
     await begun.wait()
     work.cancel()

@@ -69,16 +69,16 @@ async def test_failures_say_whether_another_try_helps(error: Exception, retry: b
 
 async def test_a_deadline_stops_it_and_says_how_far_it_was(here: Path, tmp_path: Path) -> None:
     with (here / "vast").open("wb") as file:
-        file.truncate(64 << 30)
+        file.truncate(2 << 30)
     there = tmp_path / "packages"
     document = plan(
         {"data": StorePlace(here.as_uri())}, StorePlace(there.as_uri()), [file_entry(here, "vast")]
     ).document
-    app = AppCall("package", "package", "package:", "json", deadline=1)
+    app = AppCall("package", "package", "package:", "json", deadline=0.3)
     outcome = await PackageExecutor(_built).submit(Work("1-1", "i", app, {}, document), lambda _: None)
     assert isinstance(outcome, Failed)
     assert outcome.timed_out
-    assert outcome.reason.startswith("The package was not finished within its deadline of 1 s.")
+    assert outcome.reason.startswith("The package was not finished within its deadline of 0.3 s.")
     assert [path for path in there.rglob("*") if path.is_file()] == []
 
 
