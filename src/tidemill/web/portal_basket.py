@@ -69,7 +69,7 @@ def declared(packages: Iterable[Mapping[str, Any]]) -> Declared:
 def part_of(package: str, attributes: Mapping[str, Any]) -> str:
     """The part that a package is of."""
     said = attributes.get("modality")
-    return said if isinstance(said, str) and not said.startswith("{") else package
+    return said if isinstance(said, str) and said and not said.startswith("{") else package
 
 
 def format_of(attributes: Mapping[str, Any]) -> str:
