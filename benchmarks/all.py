@@ -28,6 +28,7 @@ import peer
 import report
 import scale
 import start
+import sync
 import uvloop
 from scratch import durability, must_be_durable, server
 
@@ -45,6 +46,7 @@ def plan(quick: bool, peers: bool, large: bool) -> list[tuple[str, Measure, list
         ("pages", pages, ["--items", "10000", "--seconds", "4", "--requests", "10"] if quick else []),
     ]
     made.append(("feed", feed, ["--seconds", "3", "--rounds", "1", "--items", "2000"] if quick else []))
+    made.append(("sync", sync, ["--keys", "20000", "--listed", "1000"] if quick else []))
     if large:
         few = ["--items", "20000"] if quick else []
         made.append(("scale", scale, [*few, *(["--rounds", "4", "--starts", "10"] if quick else [])]))

@@ -57,6 +57,8 @@ def lines(found: Mapping[str, Figures]) -> Iterator[Line]:
         yield from _start(found["start"])
     if "pages" in found:
         yield from _pages(found["pages"])
+    if "sync" in found:
+        yield from _sync(found["sync"])
     if "arrival" in found:
         yield from _arrival(found["arrival"])
     if "scale" in found:
@@ -114,6 +116,18 @@ def _pages(found: Figures) -> Iterator[Line]:
     yield Line("changes that some page never heard of", "", busy["missed"] + single["missed"], at_most=0)
     if "web_cpu_percent" in busy:
         yield Line("the web process meanwhile", "% of a core", busy["web_cpu_percent"])
+
+
+def _sync(found: Figures) -> Iterator[Line]:
+    keys = found["keys"]
+    merged = round(found["merged_per_s_empty"])
+    yield Line(f"{keys:,} keys merged into an empty catalogue", "keys/s", merged, at_least=50_000)
+    yield Line("the same with layout rules and copying", "keys/s", round(found["keys_per_s_empty"]))
+    yield Line(f"a sync of {keys:,} keys, none changed", "s", found["unchanged_s"], at_most=20)
+    yield Line("the same, a thousandth changed", "s", found["changed_s"])
+    yield Line("a syncing process's peak memory", "MB", found["memory_mb"], at_most=300)
+    if "listed_per_s" in found:
+        yield Line(f"listing {found['listed']:,} keys of a real S3 service", "keys/s", round(found["listed_per_s"]))
 
 
 def _feed(found: Figures) -> Iterator[Line]:

@@ -1,9 +1,10 @@
-"""A bucket of many keys into the catalogue: empty, unchanged, and a thousandth changed; beside rows put in one by one.
+"""A bucket of many keys into the catalogue: empty, unchanged, a thousandth changed; and how fast a real one is listed.
 
-python benchmarks/sync.py [--keys 1000000] [--database URL]
+python benchmarks/sync.py [--keys 1000000] [--listed 10000] [--database URL]
 
-The listing is made here, since no server on this machine lists a million keys as a real bucket does: what is measured
-is everything behind it (layout rules, spool, COPY, merge). Memory is the whole process's.
+The listing of the large one is made here, since no server on this machine lists a million keys as a real bucket does:
+what is measured is everything behind it (layout rules, COPY, merge). The merge begins once the last key is copied.
+Memory is the whole process's, without the database's. The real one is Ceph's gateway, where that is installed.
 """
 
 from __future__ import annotations
@@ -11,16 +12,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
+import os
 import resource
+import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import obstore
 from scratch import scratch_database
 
 from tidemill.catalogue import sync as service
+from tidemill.catalogue.listing import LeftOut, listing
+from tidemill.db.database import Database
 from tidemill.db.models import Source
-from tidemill.storage.stores import Seen
+from tidemill.storage.stores import Seen, open_store
 
 RULES = [
     {"pattern": "{project:P\\d+}/bulk/*"},
@@ -39,25 +48,63 @@ def keys(count: int, changed: int = 0) -> Iterator[Seen]:
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--listed", type=int, default=10_000, help="keys of the real bucket; 0: none is listed")
     parser.add_argument("--database", help="address of a PostgreSQL to measure on; none: an embedded one")
     return parser
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of each sync, keys a second, and the most memory (MB)."""
+    """Seconds of each sync, and of its merge alone; keys a second; the most memory (MB)."""
     found: dict[str, Any] = {"keys": args.keys}
     async with scratch_database(args.database) as (_, database):
         async with database.begin() as session:
             session.add(Source(name="bucket", url="s3://bucket/", layout={"rules": RULES}))
         for name, changed in (("empty", 0), ("unchanged", 0), ("changed", args.keys // 1000)):
-            setattr(service, "listing", lambda *_, n=changed: keys(args.keys, n))  # noqa: B010 - in place of a bucket
-            began = time.perf_counter()
-            report = await service.sync(database, "bucket")
-            found[f"{name}_s"] = time.perf_counter() - began
-            found[f"{name}_written"] = report.created + report.changed
+            found |= await _synced(database, name, args.keys, changed)
     found["keys_per_s_empty"] = args.keys / found["empty_s"]
+    found["merged_per_s_empty"] = args.keys / found["empty_merge_s"]
     found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if args.listed and shutil.which("radosgw"):
+        found["listed"] = args.listed
+        found["listed_per_s"] = args.listed / await _listed(args.listed)
     return found
+
+
+async def _synced(database: Database, name: str, count: int, changed: int) -> dict[str, Any]:
+    copied = 0.0
+
+    def tick(seen: int) -> None:
+        nonlocal copied
+        copied = time.perf_counter()
+
+    setattr(service, "listing", lambda *_: keys(count, changed))  # noqa: B010 - in place of a bucket
+    began = time.perf_counter()
+    report = await service.sync(database, "bucket", progress=tick)
+    ended = time.perf_counter()
+    written = report.created + report.changed
+    return {f"{name}_s": ended - began, f"{name}_merge_s": ended - copied, f"{name}_written": written}
+
+
+async def _listed(count: int) -> float:
+    """Seconds that a listing takes of a real S3 service with so many keys."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.ceph import used  # here the tests' server is the only one
+
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder, used(Path(folder)) as server:
+        os.environ.update(server.environment)
+        server.client().create_bucket(Bucket="bench")
+        url, options = "s3://bench", {"endpoint": server.endpoint}
+        store = open_store(url, options)
+        for first in range(0, count, 500):
+            several = range(first, min(first + 500, count))
+            await asyncio.gather(*(obstore.put_async(store, seen.key, b"") for seen in _some(several)))
+        began = time.perf_counter()
+        assert sum(1 for _ in listing(url, options, LeftOut())) == count
+        return time.perf_counter() - began
+
+
+def _some(numbers: range) -> Iterator[Seen]:
+    return (Seen(f"P1/S{n:07}/L{n:07}_0.rds", 0, "", WHEN) for n in numbers)
 
 
 if __name__ == "__main__":
