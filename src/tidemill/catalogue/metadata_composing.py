@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,13 @@ class Composed:
 
 
 def chunks(
-    records: Records, shelf: Shelf, collects: Sequence[Collect], but: Collection[str] = ()
+    records: Records, shelf: Shelf, collects: Sequence[Collect], names: Sequence[str]
 ) -> Iterator[list[Composed]]:
-    """The items of a project in order of name, `but` some, in sets that one statement takes."""
+    """These items of a project, in sets that one statement takes."""
     of_parts = [one for one in collects if one.origin != FILES]
     chunk: list[Composed] = []
     length = 0
-    for name in sorted(shelf.names().difference(but)):
+    for name in names:
         put = compose(records, shelf, name, of_parts)
         if chunk and (len(chunk) == ROWS or length + len(put) > CHARACTERS):
             yield chunk

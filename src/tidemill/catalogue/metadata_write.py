@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue.metadata_composing import Composed, chunks
+from tidemill.catalogue.metadata_composing import ROWS, Composed, chunks
 from tidemill.catalogue.metadata_records import Records, Shelf
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.collecting import FILES, Collect
@@ -71,9 +71,9 @@ async def write_project(session: AsyncSession, name: str | None, records: Record
             report.outcome = left_alone
             return report
     report.parts = len(shelf.part_ids)
-    names = written(sorted(shelf.names()))
+    names = sorted(shelf.names())
     await _items(session, project, names, records, shelf, wish, report)
-    for gone in await fetch(session, "metadata.drop_items", {"project": project, "names": names}):
+    for gone in await fetch(session, "metadata.drop_items", {"project": project, "names": written(names)}):
         (report.kept if gone["stays"] else report.left).append(gone["name"])
     changed = project is not None and await _project(session, project, records, shelf, wish)
     moved = report.created or report.changed or report.placed or report.left or report.kept
@@ -86,35 +86,47 @@ async def write_project(session: AsyncSession, name: str | None, records: Record
 async def _items(
     session: AsyncSession,
     project: int | None,
-    names: str,
+    names: list[str],
     records: Records,
     shelf: Shelf,
     wish: Wish,
     report: ProjectReport,
 ) -> None:
-    missing = {row["name"] for row in await fetch(session, "metadata.missing_items", {"names": names})}
-    made: set[str] = set()
-    if missing:
-        for chunk in chunks(records, shelf, wish.item_collects):
-            if new := [one for one in chunk if one.name in missing]:
-                rows = _rows(await _with_files(session, new, wish))
-                made |= {
-                    row["name"]
-                    for row in await fetch(session, "metadata.make_items", {"rows": rows, "project": project})
-                }
+    made = await _new_items(session, project, await _missing(session, names), records, shelf, wish)
     report.created = report.items = len(made)
     if report.created > MANY:
         await fetch(session, "catalogue.analyze")
-    await _count(session, "hold_items", {"names": names, "project": project})
-    if len(made) == len(shelf.names()):
-        return
-    for chunk in chunks(records, shelf, wish.item_collects, made):
-        rows = _rows(await _with_files(session, chunk, wish))
+    await _count(session, "hold_items", {"names": written(names), "project": project})
+    there = [name for name in names if name not in made] if made else names
+    for chunk in chunks(records, shelf, wish.item_collects, there):
+        rows = listed([one.row() for one in await _with_files(session, chunk, wish)])
         done = await fetch_one(session, "metadata.merge_items", {"rows": rows, "project": project})
         assert done is not None
         report.items += len(chunk)
         report.changed += done["changed"]
         report.placed += done["placed"]
+
+
+async def _missing(session: AsyncSession, names: list[str]) -> list[str]:
+    """Those that are no item's, in the order given."""
+    found: list[str] = []
+    for at in range(0, len(names), ROWS):
+        some = names[at : at + ROWS]
+        missing = {row["name"] for row in await fetch(session, "metadata.missing_items", {"names": written(some)})}
+        found += [name for name in some if name in missing]
+    return found
+
+
+async def _new_items(
+    session: AsyncSession, project: int | None, names: list[str], records: Records, shelf: Shelf, wish: Wish
+) -> set[str]:
+    """Make items; those that somebody else made meanwhile are not among those that come back."""
+    made: set[str] = set()
+    for chunk in chunks(records, shelf, wish.item_collects, names):
+        params = {"rows": listed([one.row() for one in await _with_files(session, chunk, wish)]), "project": project}
+        new = {row["name"] for row in await fetch(session, "metadata.make_items", params)}
+        made.update(one.name for one in chunk if one.name in new)
+    return made
 
 
 async def _with_files(session: AsyncSession, chunk: list[Composed], wish: Wish) -> list[Composed]:
@@ -151,10 +163,6 @@ def _asked(collects: Sequence[Collect]) -> str:
 
 def _value(collect: Collect, row: Row) -> Any:
     return collect.value(row["values"], row["n"])
-
-
-def _rows(chunk: Sequence[Composed]) -> str:
-    return listed([one.row() for one in chunk])
 
 
 async def _count(session: AsyncSession, statement: str, params: dict[str, Any]) -> int:
