@@ -50,7 +50,10 @@ async def test_accepting_can_come_later(portal: httpx2.AsyncClient, database: Da
         with pytest.raises(KeyRefused, match="not valid or not activated"):
             await people.downloader(session, made["id"])
     assert (await portal.get(f"/v1/tokens/{made['id']}")).json()["is_activated"] is False
-    changed = await portal.patch(f"/v1/tokens/{made['id']}", json={"is_activated": True})
+    path = f"/v1/tokens/{made['id']}"
+    other = await portal.patch(path, json={"is_activated": True, "terms_version": "0"})
+    assert (other.status_code, list(other.json())) == (400, ["terms_version"]), "these are not what was read"
+    changed = await portal.patch(path, json={"is_activated": True, "terms_version": "1"})
     assert (changed.status_code, changed.json()["is_activated"]) == (200, True)
     async with database.begin() as session:
         assert (await people.downloader(session, made["id"])).activated

@@ -7,11 +7,12 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 CHUNK = 128 * 1024
@@ -34,7 +35,12 @@ class FileAnswer:
     boundary: str = field(default_factory=lambda: secrets.token_hex(16))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with _opened(self.path) as file:
+        try:
+            file = _File(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:  # it was there a moment ago
+            await PlainTextResponse("The file is not there any more.\n", 503)(scope, receive, send)
+            return
+        with closing(file):
             await send({"type": "http.response.start", "status": self._status, "headers": self._raw_headers()})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body"})
@@ -97,15 +103,6 @@ class _File:
             os.close(descriptor)
         else:
             self.reading.add_done_callback(lambda _: os.close(descriptor))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[_File]:
-    file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-    try:
-        yield file
-    finally:
-        file.close()
 
 
 async def _send_span(file: _File, span: range, send: Send, gone: asyncio.Task[None]) -> None:

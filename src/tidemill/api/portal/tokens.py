@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from tidemill.accounts import people, terms
@@ -12,13 +14,17 @@ from tidemill.accounts.people import Person
 from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal.bodies import body_of, required_text, text_of, truth_of
 from tidemill.api.portal.callers import may_act
-from tidemill.errors import NotFound
+from tidemill.errors import InvalidFields, NotFound
 
 router = APIRouter(tags=["tokens"])
 
 _FIELDS = {
     "email": {"type": "string", "format": "email"},
     "is_activated": {"type": "boolean", "description": "true: I accept the terms and conditions as they are now."},
+    "terms_version": {
+        "type": "string",
+        "description": "The version that was read; refused where it is not the newest.",
+    },
 }
 _ANSWER: dict[str, Any] = {
     "description": "The token.",
@@ -30,7 +36,6 @@ _ANSWER: dict[str, Any] = {
                     "id": {"type": "string", "description": "The key; it goes in the header API-KEY."},
                     **_FIELDS,
                     "terms_and_conditions": {"type": "string", "description": "The terms as they are now (Markdown)."},
-                    "terms_version": {"type": "string", "nullable": True},
                     "accepted_version": {"type": "string", "nullable": True},
                 },
             }
@@ -60,6 +65,7 @@ async def join(request: Request, session: Session, site: Site) -> Response:
     if request.client is not None:
         caller = people.caller_digest(site.settings.signing_key("callers"), request.client.host)
     accepted = truth_of(body, "is_activated") or False
+    await _check_read(session, body)
     secret, person = await people.join(session, required_text(body, "email"), accepted, caller=caller)
     return Json(await _shown(session, secret, person), 201)
 
@@ -86,6 +92,7 @@ async def get(session: Session, key: str) -> Response:
 )
 async def change(request: Request, session: Session, key: str) -> Response:
     body = await body_of(request)
+    await _check_read(session, body)
     person = await people.accept(session, key, truth_of(body, "is_activated"), text_of(body, "email"))
     return Json(await _shown(session, key, person))
 
@@ -106,6 +113,14 @@ async def end(request: Request, session: Session, key: str) -> Response:
     else:
         await people.leave(session, key)
     return Response(status_code=204)
+
+
+async def _check_read(session: AsyncSession, body: Mapping[str, Any]) -> None:
+    """Nobody accepts what they did not read, where they say what they read. Raises InvalidFields."""
+    read, now = text_of(body, "terms_version"), await terms.current(session)
+    if read is not None and (now is None or now.version != read):
+        there = f"The terms are of version {now.version} now: read them." if now else "There are no terms here."
+        raise InvalidFields({"terms_version": [there]})
 
 
 async def _shown(session: Session, secret: str, person: Person) -> dict[str, Any]:
