@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email
 import email.policy
 import hashlib
@@ -24,7 +25,7 @@ from tests.portal import describe, key_for, open_site, publish, served
 
 from tidemill.accounts import people
 from tidemill.db.database import Database
-from tidemill.errors import Gone, KeyRefused, NotFound, StorageAway
+from tidemill.errors import Gone, KeyRefused, NotFound, StorageAway, StorageError
 from tidemill.main import Site
 from tidemill.publishing import downloads
 from tidemill.publishing.links import Link
@@ -349,6 +350,21 @@ async def _s3(site: Site, bucket: Bucket) -> None:
     with pytest.raises(StorageAway, match="not where it should be"):
         await given(site, file, None)
     assert await counted(site.database) == (1, 1)
+
+
+async def test_azure_signs_links_too_and_without_credentials_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "lab")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"k" * 64).decode())
+    link = await presigning.presigned("az://packages/there", {}, "0123/a b.zip", 3600, "attachment")
+    assert link.startswith("https://lab.blob.core.windows.net/packages/there/0123/a%20b.zip?")
+    assert "sig=" in link
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    nobody = {"endpoint": "http://127.0.0.1:9", "region": "nowhere"}
+    with pytest.raises(StorageError, match="can be signed"):
+        await presigning.presigned("s3://packages", nobody, "a.zip", 3600, "attachment")
 
 
 async def test_a_store_that_is_away_is_told_in_words_and_asked_once_in_a_while(
