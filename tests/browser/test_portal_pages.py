@@ -142,6 +142,20 @@ async def test_search_as_it_is_typed_and_sorted_columns(stroll: Stroll, shelves:
     await expect(page).to_have_url(re.compile("sort=-created_at"))
 
 
+async def test_filters_are_chosen_by_keyboard(stroll: Stroll, shelves: Path) -> None:
+    page = await stroll("/portal/samples")
+    await page.get_by_role("link", name="Glioma 2", exact=True).focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".found b")).to_have_text("2")
+    await expect(page.get_by_role("link", name="Glioma (chosen; take it off)")).to_be_focused()
+    await expect(page.locator("#heard")).to_contain_text("2 samples")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".found b")).to_have_text("6")
+    await page.goto(page.url)
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+
+
 async def test_a_span_of_numbers(stroll: Stroll, shelves: Path) -> None:
     page = await stroll("/portal/samples?sex=Female", allow="422")
     await page.get_by_label("Age from").fill("2")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
 from tidemill.catalogue.browsing import Facet, Query
+from tidemill.domain.fields import Fields
 from tidemill.domain.lookups import Filter, Lookup, read_filter, read_ordering
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields
@@ -66,6 +68,11 @@ class Choice:
     total: int | None
     on: bool
     query: str
+
+    @property
+    def id(self) -> str:
+        """The same whenever it is offered, so that who chose it by keyboard finds themselves where they were."""
+        return sha256(self.text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +141,25 @@ def filters(wanted: Asked, shown: Window, noun: Noun) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def choices(wanted: Asked, found: Sequence[Facet]) -> list[Choices]:
-    """The facets as a page offers them: those that have something to choose between."""
-    made = []
-    for facet in found:
-        title = facet.title if facet.title != facet.name else titled(facet.name)
-        if facet.type in RANGES:
-            low, high = (_said(wanted, f"{facet.name}__{way}") for way in ("gte", "lte"))
-            if low or high or any(value is not None for value, _ in facet.values):
-                made.append(Choices(facet.name, title, [], span=facet.type, low=low, high=high))
-            continue
-        values = _values(wanted, facet)
-        if len(values) > 1 or any(one.on for one in values):
-            made.append(Choices(facet.name, title, values, facet.more))
+def choices(wanted: Asked, fields: Fields, found: Sequence[Facet]) -> list[Choices]:
+    """The facets as a page offers them, in the order of the declared fields: values that there is something to choose
+    between, spans of what has an order."""
+    made, counted = [], {facet.name: facet for facet in found}
+    for name, declared in fields.items():
+        title = declared.get("title") or titled(name)
+        if declared.get("facet") and declared["type"] in RANGES:
+            low, high = (_said(wanted, f"{name}__{way}") for way in ("gte", "lte"))
+            made.append(Choices(name, title, [], span=declared["type"], low=low, high=high))
+        elif facet := counted.get(name):
+            values = _values(wanted, facet)
+            if len(values) > 1 or any(one.on for one in values):
+                made.append(Choices(name, title, values, facet.more))
     return made
+
+
+def counted_facets(fields: Fields) -> list[str]:
+    """The facets whose values are offered one by one."""
+    return [name for name, said in fields.items() if said.get("facet") and said["type"] not in RANGES]
 
 
 def chosen(wanted: Asked, shown: Window, noun: Noun) -> list[Chosen]:

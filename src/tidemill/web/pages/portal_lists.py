@@ -80,7 +80,8 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
     try:
         query = asking.query_of(wanted, window, noun, PAGE[noun])
         found = await _listed(session, window, noun, query)
-        facets = await browsing.facets(session, window, noun, query, most=FACET_VALUES)
+        names = asking.counted_facets(window.fields(noun))
+        facets = await browsing.facets(session, window, noun, query, names=names, most=FACET_VALUES)
     except InvalidFields as error:
         wrong = error.message
     chosen = asking.chosen(wanted, window, noun)
@@ -96,7 +97,7 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
         wanted=wanted,
         wrong=wrong,
         found=found,
-        facets=asking.choices(wanted, facets),
+        facets=asking.choices(wanted, window.fields(noun), facets),
         chosen=chosen,
         looser=looser,
         columns=[(name, _title(window, name), _sorted_by(wanted, name)) for name in columns],

@@ -73,6 +73,8 @@ document.addEventListener("htmx:afterSwap", () => {
   opened = [];
   fold();
   showAges();
+  const heard = document.getElementById("heard");
+  if (heard) heard.textContent = document.querySelector("[data-hear]")?.textContent.replace(/\s+/g, " ").trim() ?? "";
 });
 
 fold();
