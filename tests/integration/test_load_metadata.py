@@ -401,6 +401,21 @@ async def test_ids_that_nothing_knows_are_mistakes(portal: Portal) -> None:
     ]  # fmt: skip
 
 
+async def test_projects_that_contradict_each_other_about_an_item_are_a_mistake(portal: Portal) -> None:
+    library = {"library_id": "SCPCL9", "sample_id": "SCPCS999992"}
+    assert await portal.faults(
+        {
+            "SCPCP999992/samples_metadata.csv": SAMPLES + "SCPCS999992,3,Ependymoma\n",
+            "SCPCP999992/SCPCS999992/SCPCL9_metadata.json": json.dumps(library),
+        }
+    ) == [
+        "SCPCP999992/samples_metadata.csv, row 2: 'diagnosis' of 'SCPCS999992' is something else in "
+        "SCPCP999991/samples_metadata.csv, row 2.",
+        "SCPCP999992/SCPCS999992/SCPCL9_metadata.json, row 1: 'libraries' of 'SCPCS999992' is another list than in "
+        "SCPCP999991/SCPCS999992,SCPCS999993/SCPCL999992_metadata.json; an item has one, in all its projects.",
+    ]
+
+
 async def test_a_project_without_what_it_must_have_is_a_mistake(portal: Portal) -> None:
     told = await portal.faults({"project_metadata.csv": PROJECTS.replace("SCPCP999991", "SCPCP999993")})
     assert told == ["project_metadata.csv: SCPCP999991 has no row, which table 'projects' says it must have."]
@@ -508,7 +523,7 @@ async def test_one_table_for_all_projects_and_one_for_items_of_none(database: Da
     assert (outcomes(report)[None], report.projects[0].left) == ("changed", ["S4"])
     assert (await portal.item("S4"))["metadata"] == {}
     assert await portal.faults({"more.csv": "id,project,a\nS1,P1,9\n"}) == [
-        "more.csv, row 2: 'a' is something else in samples.csv, row 2."
+        "more.csv, row 2: 'a' of 'S1' is something else in samples.csv, row 2."
     ]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from itertools import islice
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue.metadata_composing import clashes
+from tidemill.catalogue.metadata_composing import clashes, part_lists
 from tidemill.catalogue.metadata_files import TableFile
 from tidemill.catalogue.metadata_records import Records, Shelf
 from tidemill.db.database import fetch
+from tidemill.domain.item_edits import same
 from tidemill.domain.stored_json import written
 from tidemill.domain.tables import ITEMS, PROJECTS, Table
 
@@ -30,8 +32,7 @@ async def check(
     """
     wrong = [file for file in files if file.key in records.faults.files]
     _missing_tables(records, [table for table in tables if all(file.table is not table for file in wrong)], expected)
-    for shelf in records.shelves.values():
-        _clashes(records, shelf)
+    await asyncio.to_thread(_clashes, records)
     unsure = {file.belongs.project for file in wrong if file.table.describes == ITEMS}
     if None not in unsure:
         await _unknown_items(session, records, unsure)
@@ -52,14 +53,55 @@ def _missing_tables(records: Records, tables: Sequence[Table], expected: Collect
                 )
 
 
-def _clashes(records: Records, shelf: Shelf) -> None:
-    several = {name: rows for name, rows in shelf.items.items() if len(rows) > 1 or name in shelf.parts}
-    for rows, parts in [(shelf.own, []), *((rows, shelf.parts.get(name, [])) for name, rows in several.items())]:
-        if len(rows) + len(parts) < 2:
-            continue
-        for later, key, earlier in clashes(records, rows, parts):
-            where = f"{earlier.file}, row {earlier.row}"
-            records.faults.add(later.file, f"{key!r} is something else in {where}.", later.row)
+def _clashes(records: Records) -> None:
+    """Tables that say different things of the same project or item, of one project or of several that it stands in."""
+    shelves = list(records.shelves.values())
+    for shelf in shelves:
+        _tell_clashes(records, shelf.own, [])
+    shared = _shared(shelves)
+    for shelf in shelves:
+        for name, rows in shelf.items.items():
+            if name not in shared and (len(rows) > 1 or name in shelf.parts):
+                _tell_clashes(records, rows, shelf.parts.get(name, []))
+    for name, its in shared.items():
+        _tell_clashes(records, [row for shelf in its for row in shelf.items.get(name, [])], [])
+        _tell_lists(records, name, [shelf.parts[name] for shelf in its if name in shelf.parts])
+
+
+def _shared(shelves: Sequence[Shelf]) -> dict[str, list[Shelf]]:
+    """The items that several projects' tables name."""
+    once: set[str] = set()
+    twice: dict[str, list[Shelf]] = {}
+    for shelf in shelves:
+        names = shelf.names()
+        twice |= {name: [] for name in names & once}
+        once |= names
+    for name, its in twice.items():
+        its += [shelf for shelf in shelves if name in shelf.items or name in shelf.parts]
+    return twice
+
+
+def _tell_clashes(records: Records, rows: Sequence[int], parts: Sequence[int]) -> None:
+    if len(rows) + len(parts) < 2:
+        return
+    for later, key, earlier in clashes(records, rows, parts):
+        where = f"{earlier.file}, row {earlier.row}"
+        records.faults.add(later.file, f"{key!r} of {later.id!r} is something else in {where}.", later.row)
+
+
+def _tell_lists(records: Records, name: str, parts: Sequence[list[int]]) -> None:
+    """One item has one list of its parts, whichever projects it stands in."""
+    if len(parts) < 2:
+        return
+    first = part_lists(records, parts[0])
+    for others in parts[1:]:
+        for key, listed in part_lists(records, others).items():
+            if key in first and not same(first[key], listed):
+                found, other = records.at(others[0]), records.at(parts[0][0])
+                told = (
+                    f"{key!r} of {name!r} is another list than in {other.file}; an item has one, in all its projects."
+                )
+                records.faults.add(found.file, told, found.row)
 
 
 async def _unknown_items(session: AsyncSession, records: Records, unsure: Collection[str | None]) -> None:
