@@ -7,6 +7,7 @@ the project itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ def _faults(project: str, parts: Any) -> Iterator[str]:
         elif isinstance(value, list):
             if not all(isinstance(one, str) for one in value):
                 yield f"{project}.{name}: must be a list of names."
-            elif twice := sorted({one for one in value if value.count(one) > 1}) if len(value) < 1000 else []:
+            elif twice := sorted(one for one, times in Counter(value).items() if times > 1):
                 yield f"{project}.{name}: has {', '.join(twice[:5])} twice."
         elif not isinstance(value, str) or not value:
             yield f"{project}.{name}: must be a list of names, or a word such as MERGED."
