@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.metadata_check import check
 from tidemill.catalogue.metadata_files import Origin, TableFile, find, origins
-from tidemill.catalogue.metadata_records import Records
+from tidemill.catalogue.metadata_records import Reading, Records
 from tidemill.catalogue.metadata_write import SKIPPED, UNNAMED, ProjectReport, Wish, write_project
 from tidemill.db.database import Database, Row, fetch, fetch_one, translated
 from tidemill.db.queries import sql
@@ -91,8 +91,12 @@ class _Standing:
         return (not self.only or project in self.only) and self.verdict(project) is None
 
 
-async def load(database: Database, wish: LoadWish, heard: Heard = lambda _: None) -> LoadReport:
-    """Load the metadata files that the site declares; `heard` is told of each project when it is done.
+async def load(
+    database: Database, wish: LoadWish, heard: Heard = lambda _: None, reading: Reading = lambda *_: None
+) -> LoadReport:
+    """Load the metadata files that the site declares.
+
+    `heard` is told of each project when it is done; `reading`, in a thread, of the files read so far, and of how many.
 
     Raises TablesRefused with every mistake of the files (nothing was written), InvalidInput (the site declares none),
     NotFound (no such source or project), Conflict (a source was never synced; another load is going on), StorageError.
@@ -106,7 +110,7 @@ async def load(database: Database, wish: LoadWish, heard: Heard = lambda _: None
             standing = await _standing(session, rules, wish)
         report = LoadReport([one.name for one in places], wish.dry_run)
         with Records(tables, Faults()) as records:
-            await asyncio.to_thread(records.gather, files, standing.wanted)
+            await asyncio.to_thread(records.gather, files, standing.wanted, reading)
             await _check(database, records, tables, files, standing)
             report.files = records.files
             used = {file.table.name for file in files}

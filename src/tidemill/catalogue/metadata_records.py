@@ -17,6 +17,7 @@ from tidemill.pipelines.names import name_fault
 
 Wanted = Callable[[str | None], bool]
 """Whether a project is to be loaded; None: what belongs to no project."""
+Reading = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -72,17 +73,21 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self._spool.close()
 
-    def gather(self, files: list[TableFile], wanted: Wanted) -> None:
-        """Read the files of the projects that are wanted. Blocking. Raises StorageError; all else is a fault."""
-        reading = []
+    def gather(self, files: list[TableFile], wanted: Wanted, reading: Reading = lambda *_: None) -> None:
+        """Read the files of the projects that are wanted. Blocking. Raises StorageError; all else is a fault.
+
+        `reading` is told, before each, how many files were read, of how many.
+        """
+        chosen = []
         for file in files:
             project = file.belongs.project
             if file.table.describes != PROJECTS and file.table.project is None and not wanted(project):
                 self.left.add(project)
             else:
-                reading.append(file)
-        self.files = len(reading)
-        for file, chunks in contents(reading):
+                chosen.append(file)
+        self.files = len(chosen)
+        for read, (file, chunks) in enumerate(contents(chosen)):
+            reading(read, len(chosen))
             for record in Rows(
                 file.table, file.belongs, chunks, self.faults, lambda project: self._takes(project, wanted)
             ):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
-from tidemill.cli.output import AsJson, count, emit, say, tell
+from tidemill.cli.output import AsJson, count, emit, err, say, tell
 from tidemill.errors import TablesRefused
 
 if TYPE_CHECKING:
@@ -76,7 +77,22 @@ async def load(wish: LoadWish, *, json: bool = False) -> LoadReport:
     from tidemill.catalogue import metadata
 
     async with door.opened() as site:
-        return await metadata.load(site.database, wish, (lambda _: None) if json else tell_project)
+        if json:
+            return await metadata.load(site.database, wish)
+        if not sys.stderr.isatty():
+            return await metadata.load(site.database, wish, tell_project)
+        with err().status("Reading the metadata files …") as status:
+
+            def tell_below(done: ProjectReport) -> None:
+                status.stop()
+                tell_project(done)
+
+            return await metadata.load(
+                site.database,
+                wish,
+                tell_below,
+                lambda read, of: status.update(f"Reading the metadata files: {read:,} of {of:,} …"),
+            )
 
 
 def tell_project(done: ProjectReport) -> None:

@@ -41,7 +41,7 @@ class Fault:
             place += f", row {self.row}"
         if self.column is not None:
             place += f", column {printable(self.column)}"
-        return f"{place}: {self.message}"
+        return f"{place}: {printable(self.message)}"
 
 
 @dataclass(slots=True)
