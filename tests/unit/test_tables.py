@@ -17,6 +17,7 @@ from tidemill.domain.table_text import json_rows
 from tidemill.domain.tables import Column, Faults, Parallel, Table
 from tidemill.errors import InvalidInput, SiteFileError
 from tidemill.pipelines.site_file import parse_site_file
+from tidemill.web import record_form
 
 NUL = "it has a NUL character in it, which the database cannot hold."
 SAMPLES = Table("samples", "{project}/samples.csv", "items", "id")
@@ -367,3 +368,23 @@ def test_what_a_site_file_cannot_say_of_tables(lines: str, told: str) -> None:
     with pytest.raises(SiteFileError) as error:
         parse_site_file(SITE + lines, Path("site.toml"))
     assert told in error.value.message
+
+
+def test_lists_are_edited_in_the_form_of_a_record_and_stay_as_they_are_when_nobody_does() -> None:
+    fields = {"tags": {"type": "list"}, "libraries": {"type": "list"}}
+    metadata = {"tags": ["a", "b"], "libraries": [{"id": "L1", "n": 1}]}
+    form = record_form.drawn({"revision": 1, "status": "good", "status_reason": "", "metadata": metadata}, fields)
+    typed = {"began": form.began, "status": "good", "reason": "", "rest": form.rest}
+    typed |= {f"field.{field['key']}": field["value"] for field in form.fields}
+    assert record_form.patch(typed, fields)["metadata"] == {}
+    assert record_form.patch(typed | {"field.tags": "a; c"}, fields)["metadata"] == {"tags": ["a", "c"]}
+
+
+def test_lists_in_step_have_types_too() -> None:
+    shape = table(parallel=[Parallel("links", {"url": "urls", "raw": "raws"}, types={"raw": "boolean"})])
+    assert metadata("id,urls,raws\nS1,a;b,yes;no\n", shape) == [
+        {"links": [{"url": "a", "raw": True}, {"url": "b", "raw": False}]}
+    ]
+    assert read("id,urls,raws\nS1,a;b,yes;maybe\n", shape)[1] == [
+        "P1/samples.csv, row 2, column urls, raws: 'maybe'; it must be true or false."
+    ]
