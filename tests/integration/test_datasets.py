@@ -261,6 +261,20 @@ async def test_a_dataset_expires_and_can_be_built_again(asking: Asking) -> None:
     assert back["computed_file"]["id"] != done["computed_file"]["id"]
 
 
+async def test_what_is_asked_for_again_in_its_last_moment_is_not_removed(asking: Asking) -> None:
+    done = await asking.built(await asking.post({GLIOMA: {"SINGLE_CELL": ["SCPCS999990"]}}, start=True))
+    await asking.portal.run_sql("update computed_file set expires_at = now() - interval '1 second'")
+    async with asking.portal.database.begin() as session:
+        await session.execute(text("select from item where kind = 'package' for update"))
+        removing = asyncio.create_task(asking.portal.remove())
+        await asking.portal.until(
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+        )
+        await session.execute(text("update computed_file set expires_at = now() + interval '1 day'"))
+    assert await removing == []
+    assert (await asking.get(done))["state"] == "succeeded"
+
+
 async def test_what_was_asked_for_stays_as_it_is(asking: Asking) -> None:
     made = await asking.post({GLIOMA: {"SINGLE_CELL": ["SCPCS999990"]}})
     path = f"/v1/datasets/{made['id']}"

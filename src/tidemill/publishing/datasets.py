@@ -203,6 +203,7 @@ async def _start(session: AsyncSession, place: Place, id_: uuid.UUID, plan: Pack
     if plan is None:
         raise InvalidFields({"data": ["There is nothing in it yet."]})
     await _alone(session)
+    await fetch(session, "datasets.hold_package", {"name": plan.name})
     await package_runs.begin_plans(session, place.documents, [plan])
     row = await fetch_one(
         session, "datasets.start", {"id": id_, "name": plan.name, "size": plan.size, "files": plan.files}

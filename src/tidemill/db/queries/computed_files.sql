@@ -90,7 +90,8 @@ select (select count(*) from computed_file o
           and (o.replaced_at is null or o.replaced_at >= now() - make_interval(secs => %(keep)s::float8))
           and (o.expires_at is null or o.expires_at > now())) as named,
        (select count(*) from task t where t.item_id = c.item_id and t.state in ('waiting', 'running', 'submitted')) as open
-from computed_file c where c.id = %(file)s and c.removed_at is null;
+from computed_file c
+where c.id = %(file)s and c.removed_at is null and (c.replaced_at is not null or c.expires_at < now());
 
 -- hold_tasks: a package's tasks, kept from being begun anew until the transaction ends.
 select id from task where item_id = %(item)s order by id for no key update;

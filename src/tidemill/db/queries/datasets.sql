@@ -22,6 +22,9 @@ from dataset where token_id = %(person)s;
 -- alone: whether this transaction may make runs of packages now; somebody else does who plans them for the whole site.
 select pg_try_advisory_xact_lock(hashtext('tidemill packages')) as alone;
 
+-- hold_package: a package, kept from being removed until the transaction ends.
+select id from item where name = %(name)s and kind = 'package' for update;
+
 -- start: a dataset became this package; one that is there already is kept for its whole time again.
 with begun as (
     update dataset d set item_id = i.id, started_at = now(), updated_at = now(), size = %(size)s, files = %(files)s
