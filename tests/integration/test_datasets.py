@@ -268,7 +268,8 @@ async def test_what_is_asked_for_again_in_its_last_moment_is_not_removed(asking:
         await session.execute(text("select from item where kind = 'package' for update"))
         removing = asyncio.create_task(asking.portal.remove())
         await asking.portal.until(
-            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+            "select exists (select from pg_stat_activity "
+            "where wait_event_type = 'Lock' and datname = current_database())"
         )
         await session.execute(text("update computed_file set expires_at = now() + interval '1 day'"))
     assert await removing == []
