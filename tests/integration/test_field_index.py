@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.portal_catalogue import FIELDS, lay
 
-from tidemill.catalogue import browsing, field_index
+from tidemill.catalogue import browsing, browsing_pages, field_index
 from tidemill.db.database import Database, Row
 from tidemill.domain.shop_window import Noun
 
@@ -26,13 +26,13 @@ async def sql(database: Database, *statements: str) -> list[Row]:
         return await cursor.fetchall() if cursor.description else []
 
 
-async def asked(database: Database, query: str = "") -> tuple[int, list[str]]:
+async def asked(database: Database, query: str = "", **more: Any) -> tuple[int, list[str]]:
     """What the copy answers; asserts that there is one, and that the items themselves say the same."""
     pairs: Any = [part.split("=", 1) for part in query.split("&") if part]
     async with database.begin() as session:
         shown = await browsing.window(session)
         assert shown.copy is not None
-        wanted = browsing.read_query(shown, Noun.ITEM, pairs, limit=1000)
+        wanted = browsing.read_query(shown, Noun.ITEM, pairs, **{"limit": 1000} | more)
         found = await browsing.items(session, shown, wanted)
         await _same_without(session, shown, wanted, found)
     return found.total, [row["name"] for row in found.rows]
@@ -79,22 +79,39 @@ async def test_it_follows_every_edit(shop: Database) -> None:
     assert await asked(shop, "age__gte=400") == (4, ["S4", "N1", "N6", "new"])
 
 
+async def test_a_page_is_found_among_the_first_or_by_the_index(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for few, begin in ((0, 10), (0, 1000), (10_000, 10)):
+        monkeypatch.setattr(browsing_pages, "FEW", few)
+        monkeypatch.setattr(browsing_pages, "BEGIN", begin)
+        for ordering in ("", "age", "-age", "diagnosis", "-diagnosis", "-age,diagnosis", "-scpca_id"):
+            for offset, query in (
+                (0, ""),
+                (3, "age=3"),
+                (60, "age=3"),
+                (500, ""),
+                (0, "diagnosis__icontains=D"),
+                (0, "weight=1.5"),
+            ):
+                await asked(shop, query, ordering=ordering, limit=7, offset=offset)
+
+
 async def test_tallies_are_added_up_and_stay_exact(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     before = await asked(shop, "age__gte=3")
     for _ in range(5):
         await sql(shop, "update item set metadata = metadata || '{\"age\": 90}' where name = 'N1'")
         await sql(shop, "update item set metadata = metadata || '{\"age\": 1}' where name = 'N1'")
-    [row] = await sql(shop, "select count(*) as rows from tidemill_fields.tally_1_c0")
+    [row] = await sql(shop, "select count(*) as rows from tidemill_fields.tally_1_c1")
     monkeypatch.setattr(field_index, "CROWDED", 0)
     await field_index.tend(shop, least=0)
-    [folded] = await sql(shop, "select count(*) as rows from tidemill_fields.tally_1_c0")
+    [folded] = await sql(shop, "select count(*) as rows from tidemill_fields.tally_1_c1")
     assert folded["rows"] < row["rows"]
     assert await asked(shop, "age__gte=3") == before
 
 
 async def test_other_fields_are_copied_anew_and_used_once_that_is_whole(shop: Database) -> None:
-    assert await columns(shop) == [sorted(FIELDS, key=lambda name: (len(name), name))]
-    await sql(shop, 'update site set fields = fields - \'weight\' || \'{"odd": {"type": "integer"}}\'')
+    assert await columns(shop) == [list(FIELDS)]
+    odd = """(fields::jsonb - 'weight' || '{"odd": {"type": "integer"}}')::json"""
+    await sql(shop, f"update site set fields = {odd}")
     async with shop.begin() as session:
         shown = await browsing.window(session)
         query = browsing.read_query(shown, Noun.ITEM, [("odd", "1")])
@@ -122,7 +139,7 @@ async def test_a_value_that_is_too_long_for_an_index_is_found_all_the_same(shop:
     assert await asked(shop, "age=9") == (1, ["long"])
     await field_index.tend(shop, least=0)
     assert len(await columns(shop)) == 1, "what is known to be too long is no reason to begin again"
-    await sql(shop, "update site set fields = fields - 'weight'")
+    await sql(shop, "update site set fields = (fields::jsonb - 'weight')::json")
     await field_index.tend(shop, least=0)
     await field_index.tend(shop, least=0)
     assert [("diagnosis" in names) for names in await columns(shop)] == [True, False]

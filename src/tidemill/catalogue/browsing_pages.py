@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import orjson
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, statement
 from tidemill.catalogue.field_index import tally_of
-from tidemill.db.database import Row, fetch
+from tidemill.db.database import Row, composed, fetch
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 
@@ -169,9 +169,14 @@ async def _page_in_copy(
 ) -> list[Row]:
     """A page of so many items that match."""
     made = from_copy(copy, shown, query.filters)
-    upwards = len(query.ordering) < 2 and not any(downwards for _, downwards in query.ordering)
-    if upwards and made.conditions and total >= FEW:
-        begin = made.parts(query.ordering) | {"most": Literal(BEGIN)}
+    begins: Composable = SQL("true")
+    order = made.parts(query.ordering)["order"]
+    downwards = [name for name, down in query.ordering if down]
+    if downwards:  # those without a value come last: an index has the others in order
+        parts = {"value": made.values[downwards[0]], "id": made.id}
+        begins, order = composed("browsing.is_not_null", parts), SQL("{value} desc, {id} desc").format(**parts)
+    if len(query.ordering) < 2 and (made.conditions or downwards) and total >= FEW:
+        begin = made.parts() | {"most": Literal(BEGIN), "begins": begins, "order": order}
         rows = await fetch(session, "browsing.page_begin", made.params | params, begin, prepare=False)
         if len(rows) == params["limit"]:
             return rows

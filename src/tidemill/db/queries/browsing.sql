@@ -17,7 +17,7 @@ select count(*) as total from {records} where {matches};
 select {id} as id from {records} where {matches} order by {order} limit %(limit)s offset %(offset)s;
 
 -- page_begin: the same, found among the first records in that order, if there are enough.
-select {id} as id from (select * from {records} order by {order} limit {most}) {alias} where {matches}
+select {id} as id from (select * from {records} where {begins} order by {order} limit {most}) {alias} where {matches}
 order by {order} limit %(limit)s offset %(offset)s;
 
 -- tally: how many items have a value that matches.
