@@ -158,6 +158,10 @@ def test_buckets_are_synced_from_the_command_line(tidemill: Program, quick_s3: B
         ("disk", "media", ""),
     )
     tidemill("apply", file, "--yes")
+    (tmp_path / "media").rmdir()
+    stopped = tidemill("sync", "--dry-run", "--json", code=10)
+    assert [row["source"] for row in stopped.json] == ["other", "raw"], "a disk that is away keeps no bucket waiting"
+    assert "Source 'disk' cannot be read. The folder is not there" in stopped.err
     said = tidemill("sync-original-files", "--bucket", f"{quick_s3.name}/raw", "--dry-run")
     assert said.out == (
         "raw: 10 files seen, 10 new, 0 changed, 0 gone; 10 new items, 1 new project (a dry run: nothing was changed).\n"
@@ -173,7 +177,7 @@ def test_buckets_are_synced_from_the_command_line(tidemill: Program, quick_s3: B
     assert "2 gone" in tidemill("sync", "raw", "--allow-bucket-wipe").out
     rows = tidemill("syncs", "raw", "--json").json
     assert [(row["deleted"], row["details"]["error"][:12]) for row in rows] == [
-        (2, ""), (0, "Source 'raw'"), (0, ""), (0, "")
+        (2, ""), (0, "Source 'raw'"), (0, ""), (0, ""), (0, "")
     ]  # fmt: skip
     assert "failed: Source 'raw': 20% of its 10 files" in tidemill("syncs", "--effective").out
 

@@ -26,6 +26,8 @@ SHOWN = 1000
 PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
 """Endings of files that somebody is still writing."""
 PAGE = 1000
+TIMEOUT = "60s"
+"""For one page."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ def _folder(url: str) -> Path | None:
 def _of_store(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterator[Seen]:
     """A store's keys in their order. One that obstore has no path for (`..`, `//`) would end its listing there: the
     page that it stands on is read in another way, and the listing goes on behind it."""
-    store, after = open_store(url, options), ""
+    store, after = open_store(url, options, timeout=TIMEOUT), ""
     while True:
         try:
             for page in obstore.list(store, offset=after or None, chunk_size=PAGE):

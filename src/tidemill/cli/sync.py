@@ -11,8 +11,9 @@ import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
-from tidemill.cli.output import AsJson, count, duration, emit, err, say, table, tell
+from tidemill.cli.output import AsJson, complain, count, duration, emit, err, say, table, tell
 from tidemill.domain.keys import printable
+from tidemill.errors import DatabaseUnavailable, TidemillError
 
 if TYPE_CHECKING:
     from tidemill.catalogue.listing import Listed
@@ -37,13 +38,19 @@ def sync_original_files(
 ) -> None:
     """Make the catalogue true to what lies in the sources: files, items, projects, locks."""
     with _progress(json) as progress:
-        reports = door.run(_sync(source, bucket, progress, allow_wipe=allow_bucket_wipe, dry_run=dry_run, wait=wait))
+        reports, errors = door.run(
+            _sync(source, bucket, progress, allow_wipe=allow_bucket_wipe, dry_run=dry_run, wait=wait)
+        )
     if json:
         emit([report.as_json(whole=True) for report in reports])
-        return
-    for report in reports:
-        _tell_report(report)
-    if not reports:
+    else:
+        for report in reports:
+            _tell_report(report)
+    for error in errors[1:]:
+        complain(error.message, error.hint)
+    if errors:
+        raise errors[0]
+    if not reports and not json:
         say("There are no sources. `tidemill apply` makes them from a site file.")
 
 
@@ -109,12 +116,14 @@ def _tell_report(report: SyncReport) -> None:
     if report.refused:
         tell(f"  The sync itself would stop. {report.refused}")
     _tell_listed("gone from the source", report.gone)
-    _tell_number(report.kept, "gone from the source, and kept since their projects are locked")
+    _tell_number(report.kept, "gone from the source, and kept since their project is locked")
     _tell_listed("matched by no layout rule", report.unmatched)
     _tell_listed("not usable: they cannot be read, or no path or name can be made of them", report.unreadable)
-    _tell_number(report.untied, "ties of files to items undone, since the rules say so now")
-    _tell_number(report.locked, "projects locked, since their lock lies in the source")
-    _tell_number(report.unlocked, "projects unlocked, since their lock is gone")
+    _tell_number(report.untied, "taken from items that their keys or the rules no longer name")
+    if report.locked:
+        say(f"  {count(report.locked, 'project')} locked: the lock lies in the source")
+    if report.unlocked:
+        say(f"  {count(report.unlocked, 'project')} unlocked: the lock is gone")
     for project, number in report.held_out.items():
         say(f"  {count(number, 'item')} not put into project {printable(project)}, which is locked")
 
@@ -132,11 +141,12 @@ def _tell_listed(what: str, listed: Listed) -> None:
 
 async def _sync(
     source: str | None, bucket: str | None, progress: Callable[[str, int], None], **options: Any
-) -> list[SyncReport]:
+) -> tuple[list[SyncReport], list[TidemillError]]:
+    """What came of each source, one that cannot be read stops no other; and what went wrong."""
     from tidemill.catalogue import sources
     from tidemill.catalogue.sync import sync
 
-    reports = []
+    reports, errors = [], []
     async with door.opened() as site:
         async with site.database.begin() as session:
             names = await sources.chosen(session, source, bucket)
@@ -145,8 +155,13 @@ async def _sync(
             def tick(seen: int, name: str = name) -> None:
                 progress(name, seen)
 
-            reports.append(await sync(site.database, name, progress=tick, **options))
-    return reports
+            try:
+                reports.append(await sync(site.database, name, progress=tick, **options))
+            except DatabaseUnavailable:
+                raise
+            except TidemillError as error:
+                errors.append(error)
+    return reports, errors
 
 
 async def _syncs(source: str | None, limit: int, effective: bool) -> list[dict[str, Any]]:

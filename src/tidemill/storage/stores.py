@@ -31,11 +31,12 @@ class Seen:
     modified_at: dt.datetime
 
 
-def open_store(url: str, options: Mapping[str, Any] | None = None) -> ObjectStore:
+def open_store(url: str, options: Mapping[str, Any] | None = None, *, timeout: str = "10m") -> ObjectStore:
     """The store at a URL; keys are below the URL's path. Nothing is asked of it yet.
 
     Secrets come from the environment as each service's own tools read them (AWS_…, GOOGLE_…, AZURE_…). `options`:
-    `endpoint` and `region` of a service that speaks S3, `anonymous`. Raises InvalidInput for a URL that is no store's.
+    `endpoint` and `region` of a service that speaks S3, `anonymous`. `timeout`: for one request. Raises InvalidInput for
+    a URL that is no store's.
     """
     scheme = urlsplit(url).scheme
     if scheme == "file":
@@ -47,7 +48,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> ObjectStor
     if given.get("anonymous"):
         config["skip_signature"] = "true"
     plain = str(given.get("endpoint", "")).startswith("http://")
-    client: Any = {"timeout": "10m", "connect_timeout": "15s"} | ({"allow_http": True} if plain else {})
+    client: Any = {"timeout": timeout, "connect_timeout": "15s"} | ({"allow_http": True} if plain else {})
     retries: Any = {"max_retries": RETRIES}
     try:
         return from_url(url, config=config or None, client_options=client, retry_config=retries)
