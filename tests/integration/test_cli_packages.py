@@ -144,6 +144,16 @@ def test_a_signal_leaves_a_run_that_goes_on(tidemill: Program) -> None:
     assert "Packages: 3 made." in joined.out
 
 
+def test_what_others_make_elsewhere_is_made_where_it_is_wanted_next(tidemill: Program) -> None:
+    far = tidemill.site.parent / "far"
+    laid(tidemill, f'[publishing]\nstore = "{far.as_uri()}"\n')
+    tidemill("dispatch-to-batch")
+    made = tidemill("generate-computed-files", "--update-s3")
+    assert "3 packages in hand already, in run 1." in made.err
+    assert "Packages: 6 made." in made.out
+    assert {row["store"] for row in tidemill("computed-files", "--json").json} == {far.as_uri()}
+
+
 def tidemill_running(tidemill: Program) -> None:
     """Wait until a task is in hand."""
     for _ in range(500):

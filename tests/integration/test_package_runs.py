@@ -12,7 +12,7 @@ from tests.packaging import Portal
 from tidemill.db.database import Database
 from tidemill.errors import Conflict, InvalidInput, UnknownIds
 from tidemill.publishing import computed_files, package_runs, purging
-from tidemill.runner import go_back, runs
+from tidemill.runner import go_back, redo, runs
 from tidemill.runner.redo import Filter
 from tidemill.storage.documents import DocumentStore
 
@@ -169,6 +169,27 @@ async def test_what_is_said_of_a_package_follows_the_declaration_without_packing
     assert (again.run, again.unchanged) == (None, 3)
     now = (await portal.current())["P1_ALL.zip"]
     assert (now["id"], now["attributes"]) == (before["id"], {"format": "OTHER"})
+
+
+async def test_a_late_result_that_a_person_promotes_is_published(portal: Portal) -> None:
+    begun = await portal.begin()
+    await portal.work(begun.run)
+    # As a worker leaves it whose result came after its lease had run out.
+    await portal.run_sql(
+        "update attempt a set outcome = 'late' from task t join item i on i.id = t.item_id"
+        " where a.task_id = t.id and i.name = 'S1.zip'"
+    )
+    await portal.run_sql(
+        "update task t set state = 'failed', document = a.input from attempt a, item i"
+        " where a.task_id = t.id and i.id = t.item_id and i.name = 'S1.zip'"
+    )
+    await portal.registrar.look(portal.database)
+    assert set(await portal.current()) == {"P1_ALL.zip", "S2.zip"}
+    task = await portal.value("select t.id from task t join item i on i.id = t.item_id where i.name = 'S1.zip'")
+    async with portal.database.begin() as session:
+        assert await redo.promote(session, task, 1) == "done"
+    await portal.registrar.look(portal.database)
+    assert "S1.zip" in await portal.current()
 
 
 async def test_a_re_run_does_not_bring_an_older_runs_package_back_meanwhile(portal: Portal) -> None:

@@ -164,18 +164,21 @@ async def _dispatch(wished: dict[str, Any], json: bool) -> Exit:
 
 async def _generate(wished: dict[str, Any], slots: int, clean_up: bool, json: bool) -> tuple[dict[str, Any], Exit]:
     """Make what is due; what there is to tell, and how it ended."""
-    from tidemill.cli.packing import attend
     from tidemill.publishing.removing import remove_replaced
 
     async with door.opened() as site:
         begun = await _begun(site, wished)
         if not json:
             _say_beginning(begun)
-        runs = sorted({*(busy.run for busy in begun.busy), *([begun.run] if begun.run else [])})
-        attended: Attended | None = None
-        if runs:
-            names = [*begun.packages, *(busy.name for busy in begun.busy)]
-            attended = await attend(site, runs, names, slots, json=json)
+        attended = await _attended(site, begun, slots, json)
+        if begun.busy and attended is not None and not (attended.left or attended.failures()):
+            # Runs that others began may have made them by an older plan, or for another store.
+            further = await _begun(site, wished | {"regenerate": False})
+            if further.run or further.busy:
+                if not json:
+                    _say_beginning(further)
+                begun.run, begun.packages = begun.run or further.run, begun.packages + further.packages
+                attended.add(await _attended(site, further, slots, json))
         removed: list[Removed] = []
         if clean_up:
             removed = await remove_replaced(site.database, at_once_below=site.settings.packages_folder.as_uri())
@@ -184,12 +187,17 @@ async def _generate(wished: dict[str, Any], slots: int, clean_up: bool, json: bo
     return _told(begun, attended, removed), _code(begun, attended)
 
 
+async def _attended(site: Site, begun: Begun, slots: int, json: bool) -> Attended | None:
+    """Work on what has begun, and on what others have in hand of it, until it is made; None: there is nothing."""
+    from tidemill.cli.packing import attend
+
+    runs = sorted({*(busy.run for busy in begun.busy), *([begun.run] if begun.run else [])})
+    names = [*begun.packages, *(busy.name for busy in begun.busy)]
+    return await attend(site, runs, names, slots, json=json) if runs else None
+
+
 def _code(begun: Begun, attended: Attended | None) -> Exit:
-    if (
-        attended is not None
-        and attended.unfinished
-        and any(row["state"] in ("waiting", "running", "submitted") for row in attended.packages)
-    ):
+    if attended is not None and attended.left:
         return Exit.INTERRUPTED
     return Exit.SOME_FAILED if begun.faults or (attended is not None and attended.failures()) else Exit.OK
 
@@ -208,7 +216,7 @@ def _say_beginning(begun: Begun) -> None:
         say(f"{count(begun.unchanged, 'package')} there and unchanged.")
     if not (begun.run or begun.busy or begun.unchanged or begun.faults):
         say("There is nothing to pack: no package that the site declares has any files.")
-    elif not begun.run and not begun.faults:
+    elif not (begun.run or begun.busy or begun.faults):
         say("Nothing to do.")
 
 

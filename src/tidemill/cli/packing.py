@@ -38,6 +38,18 @@ class Attended:
     refused: dict[int, str] = field(default_factory=dict)
     """By task: why what was built is not published."""
 
+    @property
+    def left(self) -> bool:
+        """Whether anything is not made yet, and may still be."""
+        return any(row["state"] in ("waiting", "running", "submitted") for row in self.packages)
+
+    def add(self, other: Attended | None) -> None:
+        """What came of more of them."""
+        if other is not None:
+            self.packages = self.packages + other.packages
+            self.unfinished = sorted({*self.unfinished, *other.unfinished})
+            self.refused = self.refused | other.refused
+
     def failures(self) -> list[dict[str, Any]]:
         """The packages that were not made, with the reason."""
         failed = [

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill import __version__
 from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.db.models import Batch
-from tidemill.domain.item_edits import check_name
-from tidemill.domain.kinds import OF_PACKAGES, PACKING, PACKING_STEP, Kind
+from tidemill.domain.kinds import OF_PACKAGES, PACKING, PACKING_STEP
 from tidemill.domain.package_plan import PackagePlan, StorePlace
 from tidemill.domain.stored_json import written
 from tidemill.errors import Conflict, InvalidInput
@@ -26,6 +24,7 @@ from tidemill.pipelines import apps, pipelines
 from tidemill.pipelines.apps import AppFacts, AppSettings
 from tidemill.pipelines.pipelines import StepWish
 from tidemill.publishing import planning
+from tidemill.publishing.package_choice import Busy, Choice, keep
 from tidemill.publishing.planning import LeftOut
 from tidemill.runner import runs
 from tidemill.storage.documents import DocumentStore
@@ -53,21 +52,11 @@ class Wish:
     """Those, too, that are there and unchanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """A package that was left alone, because a run has it in hand."""
-
-    name: str
-    run: int
-
-
 @dataclass(slots=True)
 class Begun:
     """What came of a wish. `run` is None where there was nothing to do."""
 
     store: StorePlace
-    anywhere: bool = False
-    """Whether a package that was uploaded before serves as well."""
     run: int | None = None
     batch: str = ""
     packages: list[str] = field(default_factory=list)
@@ -93,10 +82,9 @@ async def begin(session: AsyncSession, documents: DocumentStore, wish: Wish) -> 
     """
     site = await _publishing(session)
     store = place(site, wish.folder, upload=wish.upload)
-    await fetch(session, "package_runs.alone")
-    begun = Begun(store, anywhere=not (wish.upload or site.get("upload")))
+    begun = Begun(store)
+    choice = Choice(store, anywhere=not (wish.upload or site.get("upload")), regenerate=wish.regenerate)
     made: set[str] = set()
-    rows: list[Row] = []
 
     async def planned() -> AsyncIterator[PackagePlan]:
         async for part in planning.surveys(session, projects=wish.projects, store=store):
@@ -110,20 +98,18 @@ async def begin(session: AsyncSession, documents: DocumentStore, wish: Wish) -> 
                 yield plan
 
     async for chunk in _chunks(planned()):
-        rows += await _due(session, documents, chunk, begun, regenerate=wish.regenerate)
-    if rows:
-        await _start(session, documents, begun, rows, projects=wish.projects)
+        await choice.consider(session, documents, chunk)
+    await _start(session, documents, begun, choice, projects=wish.projects)
     return begun
 
 
 async def begin_plans(session: AsyncSession, documents: DocumentStore, plans: Iterable[PackagePlan]) -> Begun:
     """Start one run with these packages (a dataset's, say), as far as they are due; all go into the same store."""
     listed = list(plans)
-    await fetch(session, "package_runs.alone")
     begun = Begun(_store_of(listed[0]) if listed else StorePlace(""))
-    rows = await _due(session, documents, listed, begun, regenerate=False)
-    if rows:
-        await _start(session, documents, begun, rows, projects=None)
+    choice = Choice(begun.store)
+    await choice.consider(session, documents, listed)
+    await _start(session, documents, begun, choice, projects=None)
     return begun
 
 
@@ -189,95 +175,29 @@ async def _chunks(plans: AsyncIterator[PackagePlan]) -> AsyncIterator[list[Packa
         yield chunk
 
 
-async def _due(
-    session: AsyncSession,
-    documents: DocumentStore,
-    plans: Sequence[PackagePlan],
-    begun: Begun,
-    *,
-    regenerate: bool,
-) -> list[Row]:
-    """Of these plans those to be carried out, each as a package that is to enter; their documents are safe then."""
-    asked = {"names": written([plan.name for plan in plans])}
-    found = {row["name"]: row for row in await fetch(session, "package_runs.standing", asked)}
-    _check_names(plans, found)
-    rows, described = [], []
-    for plan in plans:
-        row = found.get(plan.name)
-        if row is not None and row["run"] is not None:
-            begun.busy.append(Busy(plan.name, row["run"]))
-        elif not regenerate and row is not None and _same(row, plan, begun):
-            begun.unchanged += 1
-            if any(row["metadata"].get(key) != value for key, value in _said(plan).items()):
-                described.append(await _entering(documents, plan))
-        else:
-            begun.packages.append(plan.name)
-            begun.size += plan.size
-            rows.append(await _entering(documents, plan))
-    if described:
-        await _keep(session, described)
-        await fetch(session, "package_runs.describe", {"names": written([row["name"] for row in described])})
-    return rows
-
-
-async def _entering(documents: DocumentStore, plan: PackagePlan) -> Row:
-    """A package as it is to be, with its plan, which is safe then."""
-    stored = (await documents.keep(plan.document)).as_row()
-    metadata = _said(plan) | {"plan": stored["sha256"], "size": plan.size, "files": plan.files}
-    return {"name": plan.name, "metadata": metadata, "stored": stored}
-
-
-async def _keep(session: AsyncSession, rows: Sequence[Row]) -> None:
-    """Make packages, or renew what their records say."""
-    stored = orjson.dumps([row["stored"] for row in rows]).decode()
-    await fetch(session, "tasks.store", {"documents": stored})
-    listed = [{"name": row["name"], "metadata": row["metadata"]} for row in rows]
-    await fetch(session, "package_runs.upsert", {"rows": written(listed)})
-
-
-def _same(row: Row, plan: PackagePlan, begun: Begun) -> bool:
-    """Whether what is there is what the plan would make, and where it is wanted."""
-    return bool(row["fingerprint"] == plan.fingerprint and (begun.anywhere or row["store"] == begun.store.url))
-
-
-def _check_names(plans: Sequence[PackagePlan], found: dict[str, Row]) -> None:
-    for plan in plans:
-        check_name(plan.name)
-        if plan.name in found and found[plan.name]["kind"] != Kind.PACKAGE:
-            raise Conflict(
-                f"There is an item named {plan.name!r}: no package can have that name.",
-                hint=f"Change the file name of package {plan.package!r} in the site file.",
-            )
-
-
-def _said(plan: PackagePlan) -> dict[str, Any]:
-    """What the record of a package says, but for its plan."""
-    return {
-        "package": plan.package,
-        "project": plan.project,
-        "items": list(plan.items),
-        "attributes": dict(plan.attributes),
-        "fingerprint": plan.fingerprint,
-    }
-
-
 async def _start(
     session: AsyncSession,
     documents: DocumentStore,
     begun: Begun,
-    rows: Sequence[Row],
+    choice: Choice,
     *,
     projects: Sequence[str] | None,
 ) -> None:
+    """Let what is due enter a run, if anything is. From here on nobody else begins one, until the transaction ends."""
+    await fetch(session, "package_runs.alone")
+    due = await choice.settle(session)
+    begun.busy, begun.unchanged = choice.busy, choice.unchanged
+    if not due:
+        return
     await ensure_pipeline(session)
-    await _keep(session, rows)
+    await keep(session, due)
     title = await fetch_one(session, "package_runs.title")
     assert title is not None
-    batch = Batch(name=title["name"], description=_description(projects), made_from={OF_PACKAGES: len(rows)})
+    batch = Batch(name=title["name"], description=_description(projects), made_from={OF_PACKAGES: len(due)})
     session.add(batch)
     await session.flush()
-    names = written([row["name"] for row in rows])
-    await fetch(session, "batches.from_names", {"batch": batch.id, "names": names})
+    begun.packages, begun.size = [one.name for one in due], sum(one.size for one in due)
+    await fetch(session, "batches.from_names", {"batch": batch.id, "names": written(begun.packages)})
     begun.batch = batch.name
     begun.run = await runs.start(session, documents, runs.Start(batch.name, PACKING, reuse=False))
 
