@@ -59,7 +59,7 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
         ("title = ", "1: this is not TOML: Invalid value."),
         ("a = 1\nb = [1,\n", "2: this is not TOML"),
         ("title = 'a'\ntitle = 'b'", "2: this is not TOML: Cannot overwrite a value."),
-        ("[[packages]]\nname = 'x'", "1: package 'x' lacks file; write file = …."),
+        ("[[packages]]\nname = 'x'", "1: package 'x' lacks "),
         ("[vocabulary]\n\nitem = 'item s!'", '3: vocabulary: item is "item s!", but must be a word'),
         ("[vocabulary]\nitem = 'items'", "1: vocabulary has one word for two things"),
         ("[fields.year]\ntype = 'int'", "2: fields, year: type is \"int\", but must be 'text', 'integer', "),
@@ -74,7 +74,7 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
         (APP + "max_answer = '5XB'", "4: app 'bars': max_answer is \"5XB\", but must be bytes, or a size such as"),
         (
             APP + "kind = 'htttp'",
-            "4: app 'bars': kind is \"htttp\", but must be 'http', 'python', 'command' or 'transfer'; "
+            "4: app 'bars': kind is \"htttp\", but must be 'http', 'python', 'command', 'transfer' or 'package'; "
             "did you mean 'http'?",
         ),
         (APP + "version = '1'", "4: app 'bars': a CLAMS app says its version itself; leave version out."),

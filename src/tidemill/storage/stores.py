@@ -35,8 +35,8 @@ def open_store(url: str, options: Mapping[str, Any] | None = None, *, timeout: s
     """The store at a URL; keys are below the URL's path. Nothing is asked of it yet.
 
     Secrets come from the environment as each service's own tools read them (AWS_…, GOOGLE_…, AZURE_…). `options`:
-    `endpoint` and `region` of a service that speaks S3, `anonymous`. `timeout`: for one request. Raises InvalidInput for
-    a URL that is no store's.
+    `endpoint` and `region` of a service that speaks S3, `anonymous`. `timeout`: for one request. Raises InvalidInput
+    for a URL that is no store's.
     """
     scheme = urlsplit(url).scheme
     if scheme == "file":
