@@ -36,3 +36,8 @@ def test_layout_rules_are_told_apart_by_their_patterns() -> None:
     first, _, *rest = difference("layout", {"rules": rules[:1]}, {"rules": rules})
     assert first == "layout:"
     assert [line.split(":")[0] for line in rest] == ["    + b/{item}.mp4"]
+
+
+def test_another_order_of_fields_is_told_as_such() -> None:
+    fields = {name: {"type": "text", "title": LONG} for name in "ab"}
+    assert difference("fields", fields, dict(reversed(fields.items()))) == ["fields: in another order"]

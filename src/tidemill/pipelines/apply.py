@@ -285,7 +285,14 @@ def _compare(noun: str, name: str, now: Mapping[str, Any] | None, wanted: Mappin
 
 
 def _details(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Detail]:
-    return [Detail(_SHOWN.get(key, key), now[key], value) for key, value in wanted.items() if now[key] != value]
+    return [
+        Detail(_SHOWN.get(key, key), now[key], value) for key, value in wanted.items() if _differ(key, now[key], value)
+    ]
+
+
+def _differ(key: str, before: Any, after: Any) -> bool:
+    """Whether two values are not the same; declared fields are shown in their order, which is a part of them."""
+    return bool(before != after) or (key in ("fields", "project_fields") and list(before) != list(after))
 
 
 def _worth_telling(key: str, value: Any) -> bool:

@@ -27,7 +27,8 @@ def difference(key: str, before: Any, after: Any) -> list[str]:
             lines += [f"  {line}" for line in _added(name, value)]
         elif old[name] != value:
             lines += [f"  {line}" for line in difference(f"~ {name}", old[name], value)]
-    return lines + [f"  - {name}" for name in old if name not in new]
+    lines += [f"  - {name}" for name in old if name not in new]
+    return lines if len(lines) > 1 else [f"{key}: in another order"]
 
 
 def _added(name: str, value: Any) -> list[str]:

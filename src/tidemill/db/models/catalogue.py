@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
@@ -32,9 +33,10 @@ class Site(Base):
     title: Mapped[str] = mapped_column(server_default="")
     vocabulary: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     """`item`, `items`, `project`, `projects`; a key that is missing has its default."""
-    fields: Mapped[Json] = mapped_column(server_default=text("'{}'"))
-    """Declared metadata keys of items: `{name: {"type", "title", …}}`."""
-    project_fields: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    fields: Mapped[Json] = mapped_column(JSON, server_default=text("'{}'::json"))
+    """Declared metadata keys of items: `{name: {"type", "title", …}}`. Their order is the one in which they are shown,
+    which is why this is no jsonb."""
+    project_fields: Mapped[Json] = mapped_column(JSON, server_default=text("'{}'::json"))
     """Likewise of projects."""
     tables: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
     """The metadata files of its sources, and what they say; see `pipelines.portal_entries`, as for the rest."""

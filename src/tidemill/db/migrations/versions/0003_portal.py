@@ -62,8 +62,9 @@ def _sources() -> None:
 
 
 def _sites() -> None:
+    _fields("json")
+    op.add_column("site", sa.Column("project_fields", sa.JSON(), server_default=sa.text("'{}'::json"), nullable=False))
     for name, empty in (
-        ("project_fields", "{}"),
         ("tables", "[]"),
         ("packages", "[]"),
         ("publishing", "{}"),
@@ -75,6 +76,13 @@ def _sites() -> None:
     op.drop_index("item_status_idx", "item")
     op.create_index("item_status_idx", "item", ["status", "id"], postgresql_where=sa.text("kind = 'item'"))
     op.create_index("item_package_idx", "item", ["name"], postgresql_where=sa.text("kind = 'package'"))
+
+
+def _fields(kind: str) -> None:
+    """`json` keeps the order of its keys."""
+    op.execute("alter table site alter column fields drop default")
+    op.execute(f"alter table site alter column fields type {kind} using fields::{kind}")
+    op.execute(f"alter table site alter column fields set default '{{}}'::{kind}")
 
 
 def _described() -> None:
@@ -275,6 +283,7 @@ def downgrade() -> None:
     _triggers({"select kind, id": "select 'item', id", "select n.kind, n.id": "select 'item', n.id"})
     for name in ("project_fields", "tables", "packages", "publishing", "portal"):
         op.drop_column("site", name)
+    _fields("jsonb")
     op.drop_table("described")
     op.drop_column("project", "described")
     op.drop_column("file", "changed_at")
