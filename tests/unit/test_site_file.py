@@ -59,7 +59,7 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
         ("title = ", "1: this is not TOML: Invalid value."),
         ("a = 1\nb = [1,\n", "2: this is not TOML"),
         ("title = 'a'\ntitle = 'b'", "2: this is not TOML: Cannot overwrite a value."),
-        ("[[packages]]\nname = 'x'", "1: package 'x' lacks "),
+        ("[[packages]]\nname = 'x'\nfile = 'x.zip'", "1: package 'x' lacks per; write per = …."),
         ("[vocabulary]\n\nitem = 'item s!'", '3: vocabulary: item is "item s!", but must be a word'),
         ("[vocabulary]\nitem = 'items'", "1: vocabulary has one word for two things"),
         ("[fields.year]\ntype = 'int'", "2: fields, year: type is \"int\", but must be 'text', 'integer', "),
