@@ -415,3 +415,28 @@ async def test_what_cannot_be_gathered_is_said(place: Place, stroll: Stroll, she
         await session.execute(text("update project set locked = true"))
     await page.get_by_role("button", name="Put into the basket").click()
     await expect(page.get_by_role("status").first).to_contain_text("is locked; nothing of it can be had now")
+
+
+async def test_what_was_done_to_an_item_is_told(place: Place, visit: Visit, stroll: Stroll) -> None:
+    def same(document: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+        return document
+
+    functions = {"same": same}
+    run = await place.mill.start(items=1, steps=["copy", "filter"], functions=functions, use=["same", "same"])
+    await place.mill.work(functions, until=place.mill.finished(run))
+    page = await visit("/portal/items")
+    await page.get_by_role("link", name="item-0").click()
+    steps = page.locator(".steps li")
+    await expect(steps).to_have_count(2)
+    await expect(steps.first).to_contain_text("copy")
+    await expect(steps.first).to_contain_text("same 1")
+    assert await page.get_by_text("python:same").count() == 0, "how an app is reached is for its operators"
+
+
+async def test_a_site_that_says_nothing_of_itself(place: Place, visit: Visit, stroll: Stroll) -> None:
+    page = await visit("/portal")
+    await expect(page.get_by_role("heading", name="Nothing is here yet")).to_be_visible()
+    await page.get_by_role("link", name="Items", exact=True).first.click()
+    await expect(page.get_by_role("heading", name="There are no items here yet")).to_be_visible()
+    closed = await stroll("/portal", allow="401")
+    await expect(closed.get_by_role("heading", name="How to get in")).to_be_visible()

@@ -17,6 +17,7 @@ from tidemill.errors import InvalidFields, NotFound, TidemillError
 from tidemill.publishing import datasets
 from tidemill.publishing.datasets import Dataset, Place, Wish
 from tidemill.web import portal_basket
+from tidemill.web.pages import portal_lists
 from tidemill.web.pages.forms import local, words
 from tidemill.web.pages.portal_door import TOP, declared_of, open_dataset, page, to_terms, visitor_of
 from tidemill.web.portal_basket import Declared
@@ -141,7 +142,7 @@ async def _with(
     """The contents with parts of one item, or of all items of a project that have them. Raises InvalidFields."""
     rows = [await browsing.item(session, window, item)] if item else None
     if rows is None:
-        await browsing.project(session, window, project)  # so that one that is not shown is not found
+        await portal_lists.project_row(session, window, project)  # so that one that is not shown is not found
         rows = await browsing.project_items(session, window, project)
     made = dict(data)
     for part in parts:
@@ -210,7 +211,7 @@ async def _titles(session: AsyncSession, now: Dataset | None) -> dict[str, str]:
     window, found = await browsing.window(session), dict[str, str]()
     for name in now.data if now is not None else ():
         try:
-            found[name] = (await browsing.project(session, window, name))["title"]
+            found[name] = (await portal_lists.project_row(session, window, name))["title"]
         except NotFound:
             continue
     return found

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.catalogue import browsing
 from tidemill.catalogue.browsing import Listed, Query
 from tidemill.db.database import Row
+from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.domain.vocabulary import in_address
 from tidemill.errors import InvalidFields, NotFound
@@ -117,6 +118,15 @@ async def members(session: AsyncSession, window: Window, project: str) -> tuple[
     columns = _columns(window)
     rows = [_cells(row, window, columns) for row in found.rows]
     return found.total, rows, [(name, _title(window, name), None) for name in columns]
+
+
+async def project_row(session: AsyncSession, window: Window, name: str) -> Row:
+    """One project without the names of its items, of which there may be many. Raises NotFound."""
+    wanted = Filter(window.id, "text", Lookup.EXACT, name.replace("\0", ""))
+    found = await browsing.projects(session, window, Query((wanted,), limit=1), members=False)
+    if not found.rows:
+        raise NotFound(f"There is no {window.words.project} {name!r}.")
+    return found.rows[0]
 
 
 async def newest(session: AsyncSession, window: Window, noun: Noun, most: int) -> list[Row]:

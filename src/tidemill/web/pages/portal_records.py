@@ -40,7 +40,7 @@ async def one(request: Request, word: str, name: str) -> HTMLResponse:
 
 
 async def _project(request: Request, session: AsyncSession, window: Window, name: str) -> HTMLResponse:
-    row = await browsing.project(session, window, name)
+    row = await portal_lists.project_row(session, window, name)
     files = await browsing.project_files(session, row, limit=MOST_FILES)
     total, rows, columns = await portal_lists.members(session, window, name)
     return page(
@@ -78,7 +78,7 @@ async def _parts(session: AsyncSession, window: Window, row: Row) -> list[str]:
         return found
     if not row["projects"]:
         return []
-    project = await browsing.project(session, window, row["projects"][0]["name"])
+    project = await portal_lists.project_row(session, window, row["projects"][0]["name"])
     return portal_basket.parts_in(project["computed_files"])
 
 
