@@ -10,17 +10,17 @@ import asyncio
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from tidemill.domain.package_plan import MANIFEST, Entry, FileEntry, Order, TextEntry, read_plan
 from tidemill.domain.package_rules import name_faults
-from tidemill.errors import InvalidInput
+from tidemill.errors import InvalidInput, TidemillError
 from tidemill.executors.amounts import amount
 from tidemill.executors.contract import Progress
 from tidemill.publishing.package_reading import Piece, changed, open_origin, pieces
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 GATHERED = 4 * 1024 * 1024
 """Bytes of small members that are hashed and written together."""
+IN_LANE = 2
+"""Pieces that wait for the whole's hash, or to be written."""
 INLINE = 64 * 1024
 """Bytes that are hashed without going to a thread."""
 TELL_EVERY = 0.25
@@ -213,7 +215,7 @@ class _Output:
         self._sink, self._pool = sink, pool
         self._gathered: list[Buffer] = []
         self._size = 0
-        self._doing: list[asyncio.Future[Any]] = []
+        self._lanes = (_Lane(self._hash), _Lane(sink.write))
 
     async def write(self, data: Buffer) -> None:
         """Some bytes more. Raises what went wrong with those before. Only small pieces are copied together."""
@@ -227,14 +229,14 @@ class _Output:
     async def finish(self) -> str:
         """All is written; the ETag of the package in its place."""
         await self._flush()
-        await self._settle()
+        for lane in self._lanes:
+            await lane.end()
         return await self._sink.finish()
 
     async def abort(self) -> None:
         """Stop, and leave nothing."""
-        for one in self._doing:
-            one.cancel()
-        await asyncio.gather(*self._doing, return_exceptions=True)
+        for lane in self._lanes:
+            await lane.stop()
         await self._sink.abort()
 
     async def _flush(self) -> None:
@@ -242,17 +244,47 @@ class _Output:
             return
         data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
         self._gathered, self._size = [], 0
-        await self._settle()
-        hashing = asyncio.get_running_loop().run_in_executor(self._pool, self.digest.update, data)
-        self._doing = [hashing, asyncio.ensure_future(self._sink.write(data))]
+        for lane in self._lanes:
+            await lane.put(data)
 
-    async def _settle(self) -> None:
-        doing, self._doing = self._doing, []
-        try:
-            await asyncio.gather(*doing)
-        except BaseException:
-            self._doing = [one for one in doing if not one.done()]
-            raise
+    async def _hash(self, data: Buffer) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self.digest.update, data)
+
+
+class _Lane:
+    """Something that is done with each piece in turn, while others are on their way."""
+
+    def __init__(self, act: Callable[[Buffer], Awaitable[None]]) -> None:
+        self._act = act
+        self._queue: asyncio.Queue[Buffer | None] = asyncio.Queue(IN_LANE)
+        self._fault: TidemillError | None = None
+        self._work = asyncio.ensure_future(self._run())
+
+    async def put(self, data: Buffer) -> None:
+        """The next piece. Raises what went wrong with one before."""
+        if self._fault is not None:
+            raise self._fault
+        await self._queue.put(data)
+
+    async def end(self) -> None:
+        """Wait until all is done. Raises what went wrong."""
+        await self._queue.put(None)
+        await self._work
+        if self._fault is not None:
+            raise self._fault
+
+    async def stop(self) -> None:
+        """Leave the rest undone."""
+        self._work.cancel()
+        await asyncio.wait([self._work])
+
+    async def _run(self) -> None:
+        while (data := await self._queue.get()) is not None:
+            if self._fault is None:  # else the pieces are only taken away, so that nobody waits for room
+                try:
+                    await self._act(data)
+                except TidemillError as error:
+                    self._fault = error
 
 
 class _Meter:
