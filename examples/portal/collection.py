@@ -125,7 +125,7 @@ def _everything() -> Project:
     return Project(
         "SCPCP999990", "Lindqvist", "Low-grade gliomas of childhood, cell by cell, in their tissue and in bulk",
         "Gliomas of low grade are the most common tumours of the brain in childhood, and few cells of them divide. We "
-        "looked at four: at single cells of one, nuclei of another, a slice of a third in its tissue, and bulk RNA of two. "
+        "looked at four: at single cells of one, nuclei of another, a slice of a third, and bulk RNA of two. "
         "The slice shows where the cells lie that the others only count.",
         samples, libraries, merged=True, bulk=bulk,
         contacts=(("Ada Lindqvist", "ada.lindqvist@example.org"), ("Björn Åkesson", "bjorn.akesson@example.org")),
@@ -149,9 +149,8 @@ def _multiplexed() -> Project:
     )
     return Project(
         "SCPCP999991", "Okafor", "Tumours of the kidney, some of them sequenced together",
-        "Nuclei of three tumours of the kidney. Two of them were put on one chip and told apart afterwards by hashtags, so "
-        "that the differences between them are those of the tumours and not of the day; the third, of another kind, came "
-        "alone.",
+        "Nuclei of three tumours of the kidney. Two were put on one chip and told apart afterwards by hashtags, so that "
+        "the differences between them are those of the tumours and not of the day; the third, of another kind, was alone.",
         samples, libraries, restrictions="Research on cancers of childhood only",
         contacts=(("Chidi Okafor", "chidi.okafor@example.org"),),
     )  # fmt: skip
@@ -167,8 +166,8 @@ def _citeseq() -> Project:
     )
     return Project(
         "SCPCP999992", "Marek", "Leukaemic marrow with surface proteins",
-        "Marrow of two children with acute myeloid leukaemia, one of them at relapse. Beside RNA, proteins on the surface "
-        "of each cell were counted with five antibodies, which tells kinds of cells apart that look alike in RNA.",
+        "Marrow of two children with acute myeloid leukaemia, one of them at relapse. Beside RNA, proteins on the "
+        "surface of each cell were counted with five antibodies, which tells cells apart that look alike in RNA.",
         samples, libraries, merged=True, contacts=(("Jana Marek", "jana.marek@example.org"),),
     )  # fmt: skip
 
