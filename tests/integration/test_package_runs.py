@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.packaging import Portal
+from tests.s3_server import CREDENTIALS, s3_server
 
 from tidemill.db.database import Database
-from tidemill.errors import Conflict, InvalidInput, UnknownIds
-from tidemill.publishing import computed_files, package_runs, purging
+from tidemill.errors import Conflict, InvalidInput, StorageError, UnknownIds
+from tidemill.publishing import computed_files, objects, package_runs, purging
 from tidemill.runner import go_back, redo, runs
 from tidemill.runner.redo import Filter
 from tidemill.storage.documents import DocumentStore
@@ -234,6 +235,33 @@ async def test_uploads_only_where_that_is_wanted(portal: Portal, tmp_path: Path)
     assert len(removed) == 3
     assert portal.lying() == set()
     assert (await portal.begin(upload=True)).unchanged == 3
+
+
+async def test_packages_in_an_object_store_are_seen_there_and_taken_away_there(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server("out") as endpoint:
+        await portal.publish(store="s3://out/released", endpoint=endpoint, region="us-east-1", keep_replaced=0)
+        await portal.made(upload=True)
+        old = await portal.current()
+        assert {(row["store"], row["options"]["endpoint"]) for row in old.values()} == {("s3://out/released", endpoint)}
+        for row in old.values():
+            assert await objects.size_of(row["store"], row["options"], row["key"]) == row["size"]
+        await portal.change("S1", "other")
+        begun = await portal.begin(upload=True)
+        await portal.work(begun.run)
+        lost = (await portal.output("S1.zip"))["file"]
+        await objects.remove(lost["store"], {"endpoint": endpoint, "region": "us-east-1"}, lost["key"])
+        assert [one.name for one in await portal.register()] == ["P1_ALL.zip"]
+        assert (await portal.current())["S1.zip"]["id"] == old["S1.zip"]["id"]
+        assert [one.name for one in await portal.remove()] == ["P1_ALL.zip"]
+        gone = old["P1_ALL.zip"]
+        assert await objects.size_of(gone["store"], gone["options"], gone["key"]) is None
+        assert await portal.remove() == []
+    with pytest.raises(StorageError, match="cannot be looked at"):
+        await objects.size_of(gone["store"], gone["options"] | {"endpoint": "http://127.0.0.1:9"}, gone["key"])
 
 
 async def test_a_failed_package_leaves_the_one_before(portal: Portal) -> None:
