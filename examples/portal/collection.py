@@ -149,8 +149,8 @@ def _multiplexed() -> Project:
     )
     return Project(
         "SCPCP999991", "Okafor", "Tumours of the kidney, some of them sequenced together",
-        "Nuclei of three tumours of the kidney. Two were put on one chip and told apart afterwards by hashtags, so that "
-        "the differences between them are those of the tumours and not of the day; the third, of another kind, was alone.",
+        "Nuclei of three tumours of the kidney. Two were put on one chip and told apart later by hashtags, so that "
+        "the differences between them are those of the tumours and not of the day; the third was alone.",
         samples, libraries, restrictions="Research on cancers of childhood only",
         contacts=(("Chidi Okafor", "chidi.okafor@example.org"),),
     )  # fmt: skip
