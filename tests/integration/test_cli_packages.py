@@ -154,6 +154,16 @@ def test_what_others_make_elsewhere_is_made_where_it_is_wanted_next(tidemill: Pr
     assert {row["store"] for row in tidemill("computed-files", "--json").json} == {far.as_uri()}
 
 
+def test_a_paused_run_is_not_waited_for(tidemill: Program) -> None:
+    laid(tidemill)
+    tidemill("dispatch-to-batch")
+    tidemill("pause", 1)
+    ended = tidemill("generate-computed-files", code=130)
+    assert "Run 1 waits:" in ended.err
+    assert "paused" in ended.err
+    assert "Packages: 3 left." in ended.out
+
+
 def tidemill_running(tidemill: Program) -> None:
     """Wait until a task is in hand."""
     for _ in range(500):

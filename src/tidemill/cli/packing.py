@@ -14,6 +14,7 @@ from tidemill.cli.packing_faces import Face, face_for
 from tidemill.errors import DatabaseUnavailable
 from tidemill.publishing import package_runs
 from tidemill.publishing.registering import Registrar
+from tidemill.runner import look
 from tidemill.runner import runs as steering
 from tidemill.runner.housekeeping import close_runs
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 REGISTER_SECONDS = 2.0
+HOLDS_SECONDS = 2.0
+"""Between two looks at what holds a run back."""
 
 
 @dataclass(slots=True)
@@ -101,6 +104,8 @@ class _Attending:
     face: Face
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     registrar: Registrar = field(init=False)
+    _ask_at: float = 0.0
+    _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.registrar = Registrar(self.site.documents)
@@ -116,11 +121,10 @@ class _Attending:
                     self.face.show(rows)
                     if not any(row["state"] in ("waiting", "running", "submitted") for row in rows):
                         return
-                    if await self._paused():
+                    if await self._nothing_moves():
                         return
-                    await self._pause(
-                        max(LOOK_SECONDS, 5 * (time.monotonic() - begun))
-                    )  # a large run is not asked often
+                    took = time.monotonic() - begun
+                    await self._pause(max(LOOK_SECONDS, 5 * took))  # a large run is not asked often
         finally:
             registering.cancel()
             await asyncio.gather(registering, return_exceptions=True)
@@ -149,16 +153,23 @@ class _Attending:
                     told = True
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _paused(self) -> bool:
-        """Whether all that is left stands in runs that somebody has paused: then there is nothing to wait for."""
-        async with self.site.database.begin() as session:
-            found = [await steering.get(session, run) for run in self.runs]
-        left = [run for run in found if run["state"] == "active"]
-        if not left or not all(run["paused"] for run in left):
+    async def _nothing_moves(self) -> bool:
+        """Whether somebody has paused all that is left, so that there is nothing to wait for. Says what holds it back."""
+        if time.monotonic() < self._ask_at:
             return False
+        self._ask_at = time.monotonic() + HOLDS_SECONDS
+        try:
+            async with self.site.database.begin() as session:
+                found = [await look.overview(session, run) for run in self.runs]
+        except DatabaseUnavailable:
+            return False
+        left = [run for run in found if run.state == "active"]
         for run in left:
-            say(f"Run {run['id']} is paused: tidemill resume {run['id']}")
-        return True
+            for reason in (step.held_back for step in run.steps):
+                if reason and reason not in self._told:
+                    self._told.add(reason)
+                    say(f"Run {run.id} waits: {reason}")
+        return bool(left) and all(run.paused for run in left)
 
     async def _register(self) -> None:
         while True:
