@@ -154,7 +154,7 @@ class _Attending:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _nothing_moves(self) -> bool:
-        """Whether somebody has paused all that is left, so that there is nothing to wait for. Says what holds it back."""
+        """Whether somebody has paused all that is left, so there is nothing to wait for. Says what holds it back."""
         if time.monotonic() < self._ask_at:
             return False
         self._ask_at = time.monotonic() + HOLDS_SECONDS
