@@ -71,8 +71,14 @@ class Files:
 async def window(session: AsyncSession) -> Window:
     """What the site declares, as it is now: every call below wants it."""
     row = await fetch_one(session, "browsing.site")
-    hidden = await fetch(session, "browsing.hidden", {}, {})
-    return Window.of(row or {}, tuple(one["id"] for one in hidden), await _copy(session, row or {}))
+    hidden = tuple(one["id"] for one in await fetch(session, "browsing.hidden", {}, {}))
+    hidden_items = await fetch(session, "browsing.hidden_items", {"hidden": list(hidden)}) if hidden else []
+    return replace(
+        Window.of(row or {}),
+        hidden=hidden,
+        hidden_items=tuple(one["id"] for one in hidden_items),
+        copy=await _copy(session, row or {}),
+    )
 
 
 def read_query(

@@ -89,7 +89,7 @@ async def facet_rows(session: AsyncSession, shown: Window, noun: Noun, query: Qu
     of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
     if copy is not None and name in copy.columns:
         column = copy.columns[name]
-        if column.tallied and not query.filters and not shown.hidden:
+        if column.tallied and not query.filters and not shown.hidden_items:
             return await fetch(
                 session, f"browsing.tally_facet{of_list}", {"most": most}, {"tally": tally_of(copy.id, column)}
             )
@@ -104,7 +104,7 @@ async def option_rows(session: AsyncSession, shown: Window, noun: Noun, name: st
     """The distinct values of a field, in order: `value`."""
     of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
     column = shown.copy.columns.get(name) if shown.copy is not None and noun is Noun.ITEM else None
-    if shown.copy is not None and column is not None and column.tallied and not shown.hidden:
+    if shown.copy is not None and column is not None and column.tallied and not shown.hidden_items:
         parts = {"tally": tally_of(shown.copy.id, column)}
         return await fetch(session, f"browsing.tally_options{of_list}", {"most": most}, parts)
     made = statement(shown, noun)
@@ -114,12 +114,13 @@ async def option_rows(session: AsyncSession, shown: Window, noun: Noun, name: st
 
 async def _counted_in_copy(session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter]) -> int:
     column = _tally_for(copy, filters)
-    if column is None or shown.hidden:
+    if column is None:
         return await counted(session, from_copy(copy, shown, await _narrowed(session, copy, filters)))
     over = from_tally(copy, column, filters)
     parts = {"tally": over.records, "matches": over.parts()["matches"]}
     rows = await fetch(session, "browsing.tally", over.params, parts, prepare=False)
-    return int(rows[0]["total"])
+    hidden = await counted(session, from_copy(copy, shown, filters, shown_ones=False)) if shown.hidden_items else 0
+    return int(rows[0]["total"]) - hidden
 
 
 def _tally_for(copy: FieldCopy, filters: Sequence[Filter]) -> Column | None:

@@ -87,15 +87,17 @@ def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search:
     return made
 
 
-def from_copy(copy: FieldCopy, shown: Window, filters: Sequence[Filter]) -> Statement:
-    """The same of items, from the copy of their fields. Filters by fields that it has not are none of its."""
+def from_copy(copy: FieldCopy, shown: Window, filters: Sequence[Filter], *, shown_ones: bool = True) -> Statement:
+    """The same of items, from the copy of their fields; or of those that are not shown. Filters by fields that it has
+    not are none of its."""
     values: dict[str, Composable] = {shown.id: Identifier("f", "name")}
     values |= {name: Identifier("f", column.column) for name, column in copy.columns.items()}
     lower = {one.field: Identifier("f", one.lower) for one in copy.columns.values() if one.lower is not None}
     records, id_ = SQL("{} f").format(records_of(copy.id)), Identifier("f", "item_id")
     made = Statement(Noun.ITEM, records, id_, values, lower, alias="f")
-    if shown.hidden:
-        made.conditions.append(_shown_items(shown, made.id))
+    if shown.hidden_items or not shown_ones:
+        piece = "browsing.shown_items" if shown_ones else "browsing.hidden_among"
+        made.conditions.append(composed(piece, {"hidden": Literal(list(shown.hidden_items)), "id": made.id}))
     made.conditions += _conditions(made, values, [one for one in filters if one.field in values])
     _relate(made, shown, filters)
     return made
@@ -127,10 +129,6 @@ def _relate(made: Statement, shown: Window, filters: Sequence[Filter]) -> None:
         made.conditions.append(composed(_RELATIONS[made.noun, other], parts))
 
 
-def _shown_items(shown: Window, id_: Composable) -> Composable:
-    return composed("browsing.shown_items", {"hidden": Literal(list(shown.hidden)), "id": id_})
-
-
 def _shown(shown: Window, noun: Noun) -> list[Composable]:
     """What holds for whatever is shown at all."""
     if noun is Noun.COMPUTED_FILE:
@@ -139,7 +137,8 @@ def _shown(shown: Window, noun: Noun) -> list[Composable]:
     if not shown.hidden:
         return base
     if noun is Noun.ITEM:
-        return [*base, _shown_items(shown, Identifier("i", "id"))]
+        parts = {"hidden": Literal(list(shown.hidden_items)), "id": Identifier("i", "id")}
+        return [*base, composed("browsing.shown_items", parts)] if shown.hidden_items else base
     return [composed("browsing.shown_projects", {"hidden": Literal(list(shown.hidden))})]
 
 

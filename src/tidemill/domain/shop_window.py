@@ -76,10 +76,12 @@ class Window:
     publishing: Mapping[str, Any] = field(default_factory=dict)
     hidden: tuple[int, ...] = ()
     """Ids of the projects that are not shown."""
+    hidden_items: tuple[int, ...] = ()
+    """Ids of the items that stand in none but these."""
     copy: FieldCopy | None = None
 
     @classmethod
-    def of(cls, site: Mapping[str, Any], hidden: tuple[int, ...] = (), copy: FieldCopy | None = None) -> Window:
+    def of(cls, site: Mapping[str, Any]) -> Window:
         """From the row of `Site`; one that is not there yet is empty."""
         packages, portal = site.get("packages") or [], site.get("portal") or {}
         return cls(
@@ -92,8 +94,6 @@ class Window:
             per_item=tuple(package["name"] for package in packages if package.get("per") == "item"),
             portal=portal,
             publishing=site.get("publishing") or {},
-            hidden=hidden,
-            copy=copy,
         )
 
     @property

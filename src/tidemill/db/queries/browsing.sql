@@ -10,6 +10,14 @@ select id, columns, long from field_table where ready_at is not null order by id
 -- hidden: the projects that are not shown: locked before anything was loaded of them.
 select id from project where locked and metadata = '{{}}' and title = '';
 
+-- hidden_items: the items that stand in projects that are not shown, and in no other.
+select x.item_id as id from project_item x where x.project_id = any(%(hidden)s::bigint[])
+group by x.item_id
+having not exists (select from project_item y where y.item_id = x.item_id and y.project_id <> all(%(hidden)s::bigint[]));
+
+-- hidden_among: these items are.
+{id} = any({hidden}::bigint[])
+
 -- count: how many records of this kind match.
 select count(*) as total from {records} where {matches};
 
@@ -142,9 +150,8 @@ where {matches} order by 1 limit %(most)s;
 -- all_items: what every list of items is of.
 i.kind = 'item'
 
--- shown_items: items that stand in some project that is shown, or in none.
-(not exists (select from project_item x where x.item_id = {id} and x.project_id = any({hidden}::bigint[]))
- or exists (select from project_item x where x.item_id = {id} and x.project_id <> all({hidden}::bigint[])))
+-- shown_items: items that are shown.
+{id} <> all({hidden}::bigint[])
 
 -- shown_projects: projects that are shown.
 p.id <> all({hidden}::bigint[])
