@@ -100,8 +100,9 @@ def _described() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="described_project_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="described_pkey"),
     )
-    place = [sa.text("coalesce(project_id, 0)"), "item_id"]
-    op.create_index("described_place_idx", "described", place, unique=True)
+    op.create_index(
+        "described_place_idx", "described", [sa.text("coalesce(project_id, 0)"), sa.text("item_id")], unique=True
+    )
     op.create_index("described_item_id_idx", "described", ["item_id"])
     op.create_index("described_project_id_idx", "described", ["project_id"])
 
