@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.errors import InvalidInput
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.packages_check import package_faults
+from tidemill.pipelines.portal_words import word_faults
 from tidemill.pipelines.site_entries import SiteContent
 from tidemill.pipelines.tables_check import table_faults
 
@@ -20,6 +21,7 @@ def portal_faults(content: SiteContent, folder: Path) -> Faults:
     """What is wrong with tables, packages, publishing and portal; `folder` is the site file's."""
     yield from _text_faults(content, folder)
     yield from _publishing_faults(content)
+    yield from word_faults(content)
     yield from table_faults(content)
     yield from package_faults(content, folder)
     for n, table in enumerate(content.tables):
