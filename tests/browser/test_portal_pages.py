@@ -414,7 +414,7 @@ async def test_what_cannot_be_gathered_is_said(place: Place, stroll: Stroll, she
     async with place.site.database.begin() as session:
         await session.execute(text("update project set locked = true"))
     await page.get_by_role("button", name="Put into the basket").click()
-    await expect(page.get_by_role("status").first).to_contain_text("is locked; nothing of it can be had now")
+    await expect(page.get_by_role("alert")).to_contain_text("is locked; nothing of it can be had now")
 
 
 async def test_what_was_done_to_an_item_is_told(place: Place, visit: Visit, stroll: Stroll) -> None:

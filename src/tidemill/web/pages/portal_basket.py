@@ -19,7 +19,7 @@ from tidemill.publishing.datasets import Dataset, Place, Wish
 from tidemill.web import portal_basket
 from tidemill.web.pages import portal_lists
 from tidemill.web.pages.forms import local, words
-from tidemill.web.pages.portal_door import TOP, declared_of, open_dataset, page, to_terms, visitor_of
+from tidemill.web.pages.portal_door import REFUSED, TOP, declared_of, open_dataset, page, to_terms, visitor_of
 from tidemill.web.portal_basket import Declared
 from tidemill.web.rendering import redirect, site_of
 
@@ -51,13 +51,14 @@ async def add(request: Request) -> Response:
         async with site_of(request).database.begin() as session:
             now = await open_dataset(session, visitor_of(request).person)
             window = await browsing.window(session)
-            form_ = now.format if now is not None else words(form, "format") or _usual(known)
-            data = await _with(session, window, dict(now.data) if now else {}, project, item, parts, form_, known)
+            before = dict(now.data) if now else {}
+            formats = [now.format] if now is not None else known.formats or [""]
+            form_, data = await _fitting(session, window, before, project, item, parts, formats, known)
             if now is not None and data == now.data:
                 return redirect(back, "It is in your basket already." if parts else "Choose what to put in.")
             await _keep(request, session, now, Wish(format=form_, data=data))
     except InvalidFields as error:
-        return redirect(back, f"That could not be put into your basket. {said(error)}")
+        return redirect(back, f"{REFUSED} That could not be put into your basket. {said(error)}")
     return redirect(back, f"It is in your basket now: {_counted(request, data)}.")
 
 
@@ -135,6 +136,19 @@ async def _page(request: Request, wrong: str = "") -> HTMLResponse:
     )
 
 
+async def _fitting(
+    session: AsyncSession, window: Window, data: Mapping[str, Any], project: str, item: str | None, parts: list[str],
+    formats: list[str], known: Declared,
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """The first of these formats that the parts can be had in, and the contents with them. Raises InvalidFields."""
+    for form in formats[:-1]:
+        try:
+            return form, await _with(session, window, data, project, item, parts, form, known)
+        except InvalidFields:
+            continue
+    return formats[-1], await _with(session, window, data, project, item, parts, formats[-1], known)
+
+
 async def _with(
     session: AsyncSession, window: Window, data: Mapping[str, Any], project: str, item: str | None, parts: list[str],
     form: str, known: Declared,
@@ -148,7 +162,7 @@ async def _with(
     for part in parts:
         names = [row["name"] for row in rows if portal_basket.fits(row["computed_files"], part, form, known)]
         if not names:
-            raise InvalidFields({part: [f"There is nothing of it{f' as {form}' if form else ''}."]})
+            raise InvalidFields({part: [f"There is nothing of it as {form}, the format of your basket."]})
         made = portal_basket.with_items(made, project, part, names)
     return made
 
@@ -228,10 +242,6 @@ def said(error: TidemillError) -> str:
 def _ask(request: Request, then: str) -> Response | None:
     """Baskets belong to a person's key, operators' too."""
     return to_terms(request, then, person=True)
-
-
-def _usual(known: Declared) -> str:
-    return known.formats[0] if known.formats else ""
 
 
 def _counted(request: Request, data: Mapping[str, Any]) -> str:

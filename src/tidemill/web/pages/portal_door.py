@@ -26,6 +26,9 @@ from tidemill.web.rendering import problem_title, render, site_of
 from tidemill.web.words import Words, words_of
 
 TOP = "/portal"
+REFUSED = "✕"
+"""What a sentence begins with that says over a redirect what could not be done."""
+
 COOKIE_AGE = 400 * 24 * 3600
 """Seconds that a browser keeps a person's key: the most that browsers allow."""
 
@@ -193,7 +196,12 @@ def visitor_of(request: Request) -> Visitor:
 
 def page(request: Request, template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
     """A page of the portal."""
-    known = {"portal": portal_of(request), "visitor": visitor_of(request), "at": Addresses(words_of(request))}
+    known = {
+        "portal": portal_of(request),
+        "visitor": visitor_of(request),
+        "at": Addresses(words_of(request)),
+        "refused": REFUSED,
+    }
     return render(request, template, status_code, **known, **context)
 
 
