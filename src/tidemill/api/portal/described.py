@@ -15,9 +15,12 @@ from tidemill.api.door import Json
 from tidemill.api.portal.access import Shown
 from tidemill.api.portal.pages import top_of
 from tidemill.api.portal.schema import described
+from tidemill.domain.lookups import Lookup
 from tidemill.domain.shop_window import Window
 
 router = APIRouter(include_in_schema=False)
+
+_LOOKUPS = frozenset(Lookup)
 
 
 @router.get("/schema")
@@ -50,7 +53,7 @@ def _calls(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
             plain = []
             for one in call.get("parameters", []):
                 field, _, lookup = one["name"].rpartition("__")
-                if one["in"] == "query" and field in filters:
+                if one["in"] == "query" and field in filters and lookup in _LOOKUPS:
                     filters[field].append(lookup)
                 elif one["in"] == "query" and one["name"] not in ("limit", "offset", "ordering", "search"):
                     filters[one["name"]] = ["exact"]
