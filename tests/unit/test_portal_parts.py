@@ -161,6 +161,14 @@ def test_what_packages_say_of_baskets() -> None:
     assert portal_basket.parts_in([file("CELL", "R"), file("", "", metadata_only=True)]) == ["CELL"]
 
 
+def test_what_a_project_has_of_its_own() -> None:
+    files = [file("CELL", "R", includes_merged=True, has_bulk_data=False), file("SPOT", "S", includes_merged=False)]
+    assert portal_basket.had_as_one(files, "CELL") == ["MERGED"]
+    assert portal_basket.had_as_one(files, "SPOT") == []
+    assert not portal_basket.has_own(files, "bulk")
+    assert portal_basket.has_own(files, "maps"), "nothing says that it has none"
+
+
 def test_a_basket_fills_and_empties() -> None:
     data = portal_basket.with_items({}, "P1", "CELL", ["b", "a"])
     data = portal_basket.with_items(data, "P1", "CELL", ["a", "c"])

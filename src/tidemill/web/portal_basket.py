@@ -93,6 +93,20 @@ def fits(files: Sequence[Row], part: str, form: str, known: Declared) -> bool:
                for one in files)  # fmt: skip
 
 
+def had_as_one(files: Sequence[Row], part: str) -> list[str]:
+    """The words for what a project with these computed files has of a part as one."""
+    attributes = [one["attributes"] for one in files if part_of(one["package"], one["attributes"]) == part]
+    words = {key.removeprefix(INCLUDES).upper() for said in attributes for key, value in said.items()
+             if key.startswith(INCLUDES) and value is True}  # fmt: skip
+    return sorted(words)
+
+
+def has_own(files: Sequence[Row], word: str) -> bool:
+    """Whether a project may have files of its own told by a word: unless its computed files say that it has none."""
+    said = [value for one in files for key, value in one["attributes"].items() if word in key.split("_")]
+    return not said or any(said)
+
+
 def with_items(contents: Contents, project: str, part: str, items: Iterable[str]) -> dict[str, Any]:
     """With these items more; what is there as one gives way to them."""
     parts = dict(contents.get(project, {}))

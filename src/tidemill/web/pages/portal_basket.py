@@ -115,19 +115,18 @@ async def _act(request: Request, number: str | None, what: str) -> Response:
 
 
 async def _page(request: Request, wrong: str = "") -> HTMLResponse:
-    visitor = visitor_of(request)
+    visitor, known = visitor_of(request), declared_of(request)
     async with site_of(request).database.begin() as session:
         found, total = await datasets.mine(session, visitor.person, limit=SHOWN)
         now = next((one for one in found if one.state == "open"), None)
-        titles = await _titles(session, now)
-    known = declared_of(request)
+        about = await _about(session, now, known)
     return page(
         request,
         "portal_basket.html",
         422 if wrong else 200,
         now=now,
         lines=portal_basket.lines(now.data) if now else {},
-        titles=titles,
+        about=about,
         known=known,
         wrong=wrong,
         others=[one for one in found if one is not now and one.state != "open"],
@@ -220,14 +219,24 @@ async def _keep(request: Request, session: AsyncSession, now: Dataset | None, wi
         await datasets.change(session, _place(request), person, now.id, wish)
 
 
-async def _titles(session: AsyncSession, now: Dataset | None) -> dict[str, str]:
-    """What the projects in a basket are called, as far as they are still shown."""
-    window, found = await browsing.window(session), dict[str, str]()
+async def _about(session: AsyncSession, now: Dataset | None, known: Declared) -> dict[str, dict[str, Any]]:
+    """What the page says of each project in a basket: `title`, `words` for what it has of each part as one, `own` for
+    files of its own."""
+    window, found = await browsing.window(session), dict[str, dict[str, Any]]()
     for name in now.data if now is not None else ():
         try:
-            found[name] = (await portal_lists.project_row(session, window, name))["title"]
-        except NotFound:
-            continue
+            row = await portal_lists.project_row(session, window, name)
+        except NotFound:  # it is not shown any more
+            row = {"title": "", "computed_files": []}
+        files = row["computed_files"]
+        found[name] = {
+            "title": row["title"] or name,
+            "words": {
+                part: [word for word in words if word in portal_basket.had_as_one(files, part)]
+                for part, words in known.words.items()
+            },
+            "own": [word for word in known.own if portal_basket.has_own(files, word)],
+        }
     return found
 
 
