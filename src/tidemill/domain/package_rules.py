@@ -13,6 +13,8 @@ from tidemill.domain.package_plan import MANIFEST
 from tidemill.errors import InvalidInput
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What ends a line, steers a terminal, or is no character."""
 LONGEST_PART = 255
 """Bytes that one part of a path may have where people unpack."""
 LONGEST = 2000
@@ -20,6 +22,7 @@ LONGEST = 2000
 LONGEST_FILE = 200
 """Bytes of a package's own file name: what downloads it adds a date, and part files have names too."""
 
+_UNFIT = re.compile(CONTROL.pattern + r'|[/\\:"]')
 _FROM_RECORD = re.compile(r"\{(project|item)\.([^{}]+)\}")
 
 
@@ -186,7 +189,7 @@ def name_fault(name: str) -> str | None:
         return "which is an absolute path."
     if {"", ".", ".."} & set(parts):
         return "which leads out of the folder that people unpack it in, or nowhere."
-    if "\\" in name or any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in name):
+    if "\\" in name or CONTROL.search(name):
         return "which has a control character or a backslash in it."
     if any(len(part.encode()) > LONGEST_PART for part in parts) or len(name.encode()) > LONGEST:
         return f"which is too long: a part of it may have {LONGEST_PART} bytes, and all of it {LONGEST}."
@@ -199,4 +202,4 @@ def _alike(name: str) -> str:
 
 
 def _harmless(value: str) -> str:
-    return "".join("_" if one in '/\\:"' or unicodedata.category(one) in ("Cc", "Zl", "Zp") else one for one in value)
+    return _UNFIT.sub("_", value)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.domain.package_rules import PackItem, matches
+from tidemill.domain.package_rules import CONTROL, PackItem, matches
 
 MISSING = "NA"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?")
@@ -73,7 +72,7 @@ def cell(value: Any) -> str:
 
 
 def _line(text: str) -> str:
-    return "".join(" " if unicodedata.category(one) in ("Cc", "Zl", "Zp") else one for one in text)
+    return CONTROL.sub(" ", text)
 
 
 def _harmless(text: str) -> str:

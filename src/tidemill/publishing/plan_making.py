@@ -67,10 +67,10 @@ class Stock:
         """The files that belong to no item."""
         return [file for file in self.files if not file.items]
 
-    def of(self, items: Sequence[PackItem]) -> Stock:
-        """What belongs to these items or to no item."""
+    def of(self, items: Sequence[PackItem], *, own: bool = True) -> Stock:
+        """What belongs to these items and, with `own`, what belongs to no item."""
         files = {(file.source, file.key): file for one in items for file in self.by_item.get(one.name, ())}
-        return Stock(self.project, items, [*files.values(), *self.own])
+        return Stock(self.project, items, [*files.values(), *(self.own if own else ())])
 
 
 @dataclass(frozen=True, slots=True)

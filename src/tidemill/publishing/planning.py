@@ -174,11 +174,12 @@ async def _of_stock(session: AsyncSession, declared: Sequence[Declaration], stoc
             if matches(entry.where, stock.project.metadata):
                 _try(found, made, stock, projects, stock.items, places)
         else:
+            own = any(rule.of == "project" for rule in entry.files)
             for items in await _groups(session, entry, stock):
                 if any(one.locked for one in items):
                     found.leave_out(entry.name, whose, "an item stands in a locked project, too", False, items[0].name)
                 elif all(matches(entry.where, one.metadata) for one in items):
-                    _try(found, made, stock.of(items), projects, items, places)
+                    _try(found, made, stock.of(items, own=own), projects, items, places)
     return found
 
 
