@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 from fastapi import FastAPI
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
 from tidemill.accounts import people
@@ -19,6 +20,8 @@ from tidemill.db.database import Database
 from tidemill.db.models import ComputedFile, Item, Site, Terms
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.main import Site as OpenSite
+from tidemill.publishing import downloads as handing
+from tidemill.publishing.links import Link
 from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
 from tidemill.web import downloads
@@ -70,6 +73,20 @@ async def key_for(database: Database, email: str = "a@b.org", *, accepted: bool 
     async with database.begin() as session:
         secret, _ = await people.join(session, email, accepted)
     return secret
+
+
+async def link_for(site: OpenSite, file: int, key: str | None, base: Any = "") -> Link:
+    """A link for the holder of a key, or for an operator."""
+    async with site.database.begin() as session:
+        person = None if key is None else await people.holder(session, key)
+        assert key is None or person is not None
+        return await handing.link(session, site, file, person, base=str(base))
+
+
+async def counted(database: Database) -> tuple[int, int]:
+    async with database.begin() as session:
+        rows = (await session.execute(text("select count(*) from download"))).scalar_one()
+        return rows, (await session.execute(text("select coalesce(sum(downloads), 0) from computed_file"))).scalar_one()
 
 
 @asynccontextmanager

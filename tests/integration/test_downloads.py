@@ -1,9 +1,8 @@
-"""Links and downloads over real HTTP: ranges, resuming, hanging up, what a link may not be turned into, links of S3."""
+"""Downloads over real HTTP: ranges, resuming, hanging up, and what a link may not be turned into."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import email
 import email.policy
 import hashlib
@@ -14,22 +13,18 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx2
 import psutil
 import pytest
 from sqlalchemy import text
-from tests.ceph import Bucket
-from tests.portal import describe, key_for, open_site, publish, served
+from tests.portal import counted, describe, key_for, link_for, open_site, publish, served
 
 from tidemill.accounts import people
 from tidemill.db.database import Database
-from tidemill.errors import Gone, KeyRefused, NotFound, StorageAway, StorageError
+from tidemill.errors import StorageAway
 from tidemill.main import Site
-from tidemill.publishing import downloads
-from tidemill.publishing.links import Link
-from tidemill.storage import presigning
 
 BODY = random.Random(7).randbytes(700_001)
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -55,25 +50,11 @@ async def web(site: Site) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def given(site: Site, file: int, key: str | None, base: Any = "") -> Link:
-    """A link for the holder of a key, or for an operator."""
-    async with site.database.begin() as session:
-        person = None if key is None else await people.holder(session, key)
-        assert key is None or person is not None
-        return await downloads.link(session, site, file, person, base=str(base))
-
-
-async def counted(database: Database) -> tuple[int, int]:
-    async with database.begin() as session:
-        rows = (await session.execute(text("select count(*) from download"))).scalar_one()
-        return rows, (await session.execute(text("select coalesce(sum(downloads), 0) from computed_file"))).scalar_one()
-
-
 async def test_a_link_gives_the_file_with_its_name_date_and_checksum(
     site: Site, web: httpx2.AsyncClient, store: Path
 ) -> None:
     file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    link = await given(site, file, await key_for(site.database), web.base_url)
+    link = await link_for(site, file, await key_for(site.database), web.base_url)
     answer = await web.get(link.url)
     assert answer.status_code == 200
     assert hashlib.sha256(answer.content).hexdigest() == SHA == link.sha256
@@ -94,7 +75,7 @@ async def test_a_link_gives_the_file_with_its_name_date_and_checksum(
 
 async def test_ranges(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
     file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    url = (await given(site, file, None)).url
+    url = (await link_for(site, file, None)).url
 
     async def get(wanted: str, **headers: str) -> httpx2.Response:
         return await web.get(url, headers={"Range": wanted} | {k.replace("_", "-"): v for k, v in headers.items()})
@@ -126,7 +107,7 @@ async def test_a_download_that_stops_halfway_goes_on_where_it_stopped(
     site: Site, web: httpx2.AsyncClient, store: Path, tmp_path: Path
 ) -> None:
     file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    link = await given(site, file, await key_for(site.database), web.base_url)
+    link = await link_for(site, file, await key_for(site.database), web.base_url)
     part = tmp_path / link.filename
     async with web.stream("GET", link.url) as answer:
         got = b""
@@ -146,7 +127,7 @@ async def test_a_download_that_stops_halfway_goes_on_where_it_stopped(
 async def test_a_link_cannot_be_made_to_lead_elsewhere(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
     file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
     other = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY, name="other.zip")
-    link = await given(site, file, await key_for(site.database))
+    link = await link_for(site, file, await key_for(site.database))
     _, _, number, middle, name = link.url.split("/")
     expires, token, signature = middle.split("-", 2)
     elsewhere = [
@@ -175,13 +156,13 @@ async def test_a_link_ends_with_its_time_its_token_and_its_file(
     database, key = site.database, await key_for(site.database)
     file = await publish(database, store.as_uri(), "0123/atlas.zip", BODY)
     await describe(database, publishing={"link_days": 1.2e-5})
-    short = await given(site, file, key)
+    short = await link_for(site, file, key)
     await describe(database, publishing={})
     async with asyncio.timeout(10):
         while (answer := await web.get(short.url)).status_code == 200:
             await asyncio.sleep(0.05)
     assert (answer.status_code, "expired" in answer.text) == (403, True)
-    link, operators = await given(site, file, key), await given(site, file, None)
+    link, operators = await link_for(site, file, key), await link_for(site, file, None)
     async with database.begin() as session:
         await people.revoke(session, "a@b.org")
     answer = await web.get(link.url)
@@ -196,61 +177,14 @@ async def test_a_link_ends_with_its_time_its_token_and_its_file(
     assert (answer.status_code, "no longer" in answer.text) == (410, True)
 
 
-async def test_what_was_replaced_is_not_handed_out_any_more(site: Site, store: Path) -> None:
-    database = site.database
-    old = await publish(database, store.as_uri(), "0123/atlas.zip", BODY)
-    async with database.begin() as session:
-        await session.execute(text("update computed_file set replaced_at = now()"))
-        new = (
-            await session.execute(
-                text(
-                    "insert into computed_file (item_id, package, name, store, key, size, sha256, fingerprint) "
-                    "select item_id, package, name, store, key, size, sha256, 'g' from computed_file returning id"
-                )
-            )
-        ).scalar_one()
-    with pytest.raises(Gone, match=f"it is computed file {new} now"):
-        await given(site, old, None)
-    assert (await given(site, new, None)).size == len(BODY)
-    with pytest.raises(NotFound):
-        await given(site, 10**6, None)
-    assert await counted(database) == (1, 1)
-
-
-async def test_who_did_not_accept_gets_no_link(site: Site, store: Path) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    accepted, not_yet = await key_for(site.database), await key_for(site.database, accepted=False)
-    with pytest.raises(KeyRefused):
-        await given(site, file, not_yet)
-    await describe(site.database, {"version": "2", "text": "other"})
-    with pytest.raises(KeyRefused, match="have changed"):
-        await given(site, file, accepted)
-    assert await counted(site.database) == (0, 0)
-
-
-async def test_under_which_terms_somebody_took_a_file_is_on_record(site: Site, store: Path) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    await given(site, file, await key_for(site.database))
-    await describe(site.database, {"version": "2", "text": "other"})
-    await given(site, file, await key_for(site.database, "c@d.org"))
-    async with site.database.begin() as session:
-        rows = await session.execute(
-            text(
-                "select t.email, d.terms, d.at is not null from download d join token t on t.id = d.token_id "
-                "order by d.id"
-            )
-        )
-        assert [tuple(row) for row in rows] == [("a@b.org", "1", True), ("c@d.org", "2", True)]
-
-
 async def test_a_file_that_is_not_there_is_not_counted(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
     file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    link = await given(site, file, None)
+    link = await link_for(site, file, None)
     path = store / "0123" / "atlas.zip"
     for spoil in (lambda: path.write_bytes(b"short"), path.unlink, (store / "0123").rmdir, store.rmdir):
         spoil()
         with pytest.raises(StorageAway):
-            await given(site, file, None)
+            await link_for(site, file, None)
         answer = await web.get(link.url)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     assert await counted(site.database) == (1, 1)
@@ -266,14 +200,14 @@ async def test_nothing_outside_of_the_store_is_served(site: Site, store: Path, t
     ):
         file = await publish(site.database, store.as_uri(), key, b"secret", name=f"{n}.zip")
         with pytest.raises(StorageAway):
-            await given(site, file, None)
+            await link_for(site, file, None)
 
 
 async def test_odd_names_arrive_as_they_are(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
     for n, name in enumerate(("SCPCS1,SCPCS2 'a' \"b\"%2F;é 日本.zip", "-rf.zip", "a?b#c&d=e.zip", "…" * 60 + ".zip")):
         (store / f"{n}").write_bytes(b"x" * n)
         file = await publish(site.database, store.as_uri(), f"{n}", b"x" * n, name=name)
-        link = await given(site, file, None, web.base_url)
+        link = await link_for(site, file, None, web.base_url)
         answer = await web.get(link.url)
         assert (answer.status_code, len(answer.content)) == (200, n)
         assert unquote(answer.headers["content-disposition"].partition("''")[2]) == link.filename
@@ -284,7 +218,7 @@ async def test_who_hangs_up_is_not_read_for(site: Site, web: httpx2.AsyncClient,
     with (store / "large").open("wb") as large:
         large.truncate(size)
     file = await publish(site.database, store.as_uri(), "large", b"", size=size)
-    url = (await given(site, file, None)).url
+    url = (await link_for(site, file, None)).url
     me = psutil.Process()
     before = me.io_counters().read_chars
     async with web.stream("GET", url) as answer:
@@ -301,7 +235,7 @@ async def test_a_thousand_readers_at_once_take_little_memory(site: Site, web: ht
         large.truncate(size)
         os.pwrite(large.fileno(), b"end", size - 3)
     file = await publish(site.database, store.as_uri(), "large", b"", size=size)
-    link = await given(site, file, None)
+    link = await link_for(site, file, None)
     me = psutil.Process()
     host, port = web.base_url.host, web.base_url.port
     before = me.memory_info().rss
@@ -326,106 +260,3 @@ async def _slow_reader(host: str, port: int, path: str, span: str) -> Any:
     reader, writer = await asyncio.open_connection(sock=end, limit=4096)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={span}\r\n\r\n".encode())
     return reader, writer
-
-
-async def test_links_of_s3_bear_the_name_and_end(site: Site, s3: Bucket, web: httpx2.AsyncClient) -> None:
-    await _s3(site, s3)
-
-
-async def test_links_of_a_quick_s3(site: Site, quick_s3: Bucket) -> None:
-    await _s3(site, quick_s3)
-
-
-async def _s3(site: Site, bucket: Bucket) -> None:
-    name = "SCPCS1,SCPCS2 ü'\".zip"
-    bucket.put(f"there/0123/{name}", BODY)
-    file = await publish(site.database, bucket.url + "/there", f"0123/{name}", BODY, name=name, options=bucket.options)
-    link = await given(site, file, await key_for(site.database))
-    assert bucket.options["endpoint"] in link.url
-    async with httpx2.AsyncClient() as client:
-        answer = await client.get(link.url, headers={"Range": "bytes=10-19"})
-        assert (answer.status_code, answer.content) == (206, BODY[10:20])
-        assert unquote(answer.headers["content-disposition"].partition("''")[2]) == link.filename
-    bucket.remove(f"there/0123/{name}")
-    with pytest.raises(StorageAway, match="not where it should be"):
-        await given(site, file, None)
-    assert await counted(site.database) == (1, 1)
-
-
-async def test_azure_signs_links_too_and_without_credentials_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "lab")
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"k" * 64).decode())
-    link = await presigning.presigned("az://packages/there", {}, "0123/a b.zip", 3600, "attachment")
-    assert link.startswith("https://lab.blob.core.windows.net/packages/there/0123/a%20b.zip?")
-    assert "sig=" in link
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    nobody = {"endpoint": "http://127.0.0.1:9", "region": "nowhere"}
-    with pytest.raises(StorageError, match="can be signed"):
-        await presigning.presigned("s3://packages", nobody, "a.zip", 3600, "attachment")
-
-
-async def test_a_store_that_is_away_is_told_in_words_and_asked_once_in_a_while(
-    site: Site, quick_s3: Bucket, unused_tcp_port: int
-) -> None:
-    options = quick_s3.options | {"endpoint": f"http://127.0.0.1:{unused_tcp_port}"}
-    file = await publish(site.database, quick_s3.url + "/x", "a.zip", BODY, options=options)
-    for _ in range(50):
-        with pytest.raises(StorageAway, match="cannot be reached now"):
-            await given(site, file, None)
-    assert await counted(site.database) == (0, 0)
-
-
-async def test_a_store_that_hangs_keeps_nobody_else_waiting(
-    site: Site, quick_s3: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(presigning, "PATIENCE", 1.0)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        options = quick_s3.options | {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-        file = await publish(site.database, quick_s3.url + "/y", "a.zip", BODY, options=options)
-        first = await asyncio.gather(*(given(site, file, None) for _ in range(5)), return_exceptions=True)
-        assert {type(one) for one in first} == {StorageAway}
-        asked = [asyncio.create_task(given(site, file, None)) for _ in range(200)]
-        async with site.database.begin() as session:
-            await session.execute(text("select 1"))
-        later = await asyncio.gather(*asked, return_exceptions=True)
-        assert {type(one) for one in later} == {StorageAway}
-    assert await counted(site.database) == (0, 0)
-
-
-async def test_originals_are_handed_out_only_where_the_site_says_so(
-    site: Site, web: httpx2.AsyncClient, store: Path
-) -> None:
-    async with site.database.begin() as session:
-        await session.execute(text("insert into source (name, url) values ('tapes', :url)"), {"url": store.as_uri()})
-        await session.execute(text("insert into project (name, locked) values ('P', true)"))
-        await session.execute(
-            text(
-                "insert into file (source_id, key, size, project_id) "
-                "select s.id, x.key, :size, case x.key when 'locked' then p.id end "
-                "from source s, project p, (values ('0123/atlas.zip'), ('locked')) x(key)"
-            ),
-            {"size": len(BODY)},
-        )
-        ids = {row.key: row.id for row in await session.execute(text("select key, id from file"))}
-
-    async def original(key: str) -> Link:
-        async with site.database.begin() as session:
-            return await downloads.original_link(session, site, ids[key], None)
-
-    with pytest.raises(NotFound):
-        await original("0123/atlas.zip")
-    await describe(site.database, publishing={"originals": True})
-    link = await original("0123/atlas.zip")
-    answer = await web.get(link.url)
-    assert answer.content == BODY
-    assert link.filename == "atlas.zip"
-    with pytest.raises(NotFound):
-        await original("locked")
-    async with site.database.begin() as session:
-        assert (await session.execute(text("select original from download"))).scalar_one() == "tapes/0123/atlas.zip"
-    await describe(site.database, publishing={})
-    assert (await web.get(link.url)).status_code == 410
-    assert urlsplit(link.url).path.startswith("/download/original-")
