@@ -95,6 +95,19 @@ async def test_a_page_is_found_among_the_first_or_by_the_index(shop: Database, m
                 await asked(shop, query, ordering=ordering, limit=7, offset=offset)
 
 
+async def test_a_search_looks_at_the_copy_too(shop: Database) -> None:
+    for query, search in (
+        ("", "D1"),
+        ("age=3", "d1 b"),
+        ("", "GANGLIO ana"),
+        ("", "spat"),
+        ("", "N1"),
+        ("", "none of it"),
+    ):
+        await asked(shop, query, search=search)
+    assert (await asked(shop, "age=3", search="d1"))[0] < (await asked(shop, "age=3"))[0]
+
+
 async def test_tallies_are_added_up_and_stay_exact(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     before = await asked(shop, "age__gte=3")
     for _ in range(5):

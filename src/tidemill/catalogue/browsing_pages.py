@@ -14,7 +14,7 @@ import orjson
 from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, statement
+from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, searched, statement
 from tidemill.catalogue.field_index import tally_of
 from tidemill.db.database import Row, composed, fetch
 from tidemill.domain.lookups import Filter, Lookup
@@ -44,7 +44,12 @@ _BY_VALUE = frozenset(
 def copy_for(shown: Window, noun: Noun, query: Query) -> FieldCopy | None:
     """The copy, if it can answer this: all that is asked by or ordered by is in it."""
     copy = shown.copy
-    if copy is None or noun is not Noun.ITEM or query.search.strip():
+    if copy is None or noun is not Noun.ITEM:
+        return None
+    if (
+        query.search.strip()
+        and not {name for name in shown.fields(noun) if searched(shown, noun, name)} <= copy.columns.keys()
+    ):
         return None
     related = tuple(f"{path}__" for path in shown.relations(noun))
     has = copy.columns.keys() | {shown.id} | shown.relations(noun).keys()
@@ -59,7 +64,7 @@ async def found(session: AsyncSession, shown: Window, noun: Noun, query: Query, 
         made = statement(shown, noun, query.filters, query.search)
         total = await counted(session, made)
     else:
-        total = await _counted_in_copy(session, shown, copy, query.filters)
+        total = await _counted_in_copy(session, shown, copy, query.filters, query.search)
     if query.offset >= total:
         return total, []
     params = {"limit": min(limit, total - query.offset), "offset": query.offset}
@@ -89,11 +94,11 @@ async def facet_rows(session: AsyncSession, shown: Window, noun: Noun, query: Qu
     of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
     if copy is not None and name in copy.columns:
         column = copy.columns[name]
-        if column.tallied and not query.filters and not shown.hidden_items:
+        if column.tallied and not query.filters and not query.search.strip() and not shown.hidden_items:
             return await fetch(
                 session, f"browsing.tally_facet{of_list}", {"most": most}, {"tally": tally_of(copy.id, column)}
             )
-        made = from_copy(copy, shown, await _narrowed(session, copy, query.filters))
+        made = from_copy(copy, shown, await _narrowed(session, copy, query.filters), query.search)
     else:
         made = statement(shown, noun, query.filters, query.search)
     parts = made.parts() | {"value": made.values[name]}
@@ -112,10 +117,12 @@ async def option_rows(session: AsyncSession, shown: Window, noun: Noun, name: st
     return await fetch(session, f"browsing.options{of_list}", made.params | {"most": most}, parts, prepare=False)
 
 
-async def _counted_in_copy(session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter]) -> int:
+async def _counted_in_copy(
+    session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter], search: str = ""
+) -> int:
     column = _tally_for(copy, filters)
-    if column is None:
-        return await counted(session, from_copy(copy, shown, await _narrowed(session, copy, filters)))
+    if column is None or search.strip():
+        return await counted(session, from_copy(copy, shown, await _narrowed(session, copy, filters), search))
     over = from_tally(copy, column, filters)
     parts = {"tally": over.records, "matches": over.parts()["matches"]}
     rows = await fetch(session, "browsing.tally", over.params, parts, prepare=False)
@@ -169,7 +176,7 @@ async def _page_in_copy(
     session: AsyncSession, shown: Window, copy: FieldCopy, query: Query, total: int, params: dict[str, int]
 ) -> list[Row]:
     """A page of so many items that match."""
-    made = from_copy(copy, shown, query.filters)
+    made = from_copy(copy, shown, query.filters, query.search)
     begins: Composable = SQL("true")
     order = made.parts(query.ordering)["order"]
     downwards = [name for name, down in query.ordering if down]
@@ -182,7 +189,7 @@ async def _page_in_copy(
         if len(rows) == params["limit"]:
             return rows
     filters = await _narrowed(session, copy, query.filters)
-    made = from_copy(copy, shown, filters)
+    made = from_copy(copy, shown, filters, query.search)
     parts = made.parts(query.ordering)
     if not query.ordering and made.conditions and not _equals(filters) and total < DENSE:
         # Otherwise the plan may be to read all items in order until there are enough that match.

@@ -79,15 +79,13 @@ def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search:
     made.conditions += _shown(shown, noun)
     made.conditions += _conditions(made, made.values, [one for one in filters if one.field in made.values])
     _relate(made, shown, filters)
-    if search.strip():
-        texts = [value for name, value in made.values.items() if _searched(shown, noun, name)]
-        for word in search.split()[:10]:
-            parts = {"values": SQL(", ").join(texts), "given": made.keep(word, "text")}
-            made.conditions.append(composed("browsing.name_search", parts))
+    _search(made, shown, search)
     return made
 
 
-def from_copy(copy: FieldCopy, shown: Window, filters: Sequence[Filter], *, shown_ones: bool = True) -> Statement:
+def from_copy(
+    copy: FieldCopy, shown: Window, filters: Sequence[Filter], search: str = "", *, shown_ones: bool = True
+) -> Statement:
     """The same of items, from the copy of their fields; or of those that are not shown. Filters by fields that it has
     not are none of its."""
     values: dict[str, Composable] = {shown.id: Identifier("f", "name")}
@@ -100,6 +98,7 @@ def from_copy(copy: FieldCopy, shown: Window, filters: Sequence[Filter], *, show
         made.conditions.append(composed(piece, {"hidden": Literal(list(shown.hidden_items)), "id": made.id}))
     made.conditions += _conditions(made, values, [one for one in filters if one.field in values])
     _relate(made, shown, filters)
+    _search(made, shown, search)
     return made
 
 
@@ -117,6 +116,14 @@ def _named(noun: Noun, alias: str) -> Composable:
 
 def _all(conditions: Sequence[Composable]) -> Composable:
     return SQL("({})").format(SQL(") and (").join(conditions)) if conditions else SQL("true")
+
+
+def _search(made: Statement, shown: Window, search: str) -> None:
+    """Narrow a choice to records in whose texts each word stands."""
+    texts = [value for name, value in made.values.items() if searched(shown, made.noun, name)]
+    for word in search.split()[:10]:
+        parts = {"values": SQL(", ").join(texts), "given": made.keep(word, "text")}
+        made.conditions.append(composed("browsing.name_search", parts))
 
 
 def _relate(made: Statement, shown: Window, filters: Sequence[Filter]) -> None:
@@ -197,7 +204,7 @@ def _list_condition(made: Statement, value: Composable, one: Filter) -> Composab
     return composed("browsing.list_any", {"value": value, "matches": inner})
 
 
-def _searched(shown: Window, noun: Noun, name: str) -> bool:
+def searched(shown: Window, noun: Noun, name: str) -> bool:
     """Whether a search looks at this: at names, titles, and what is declared as text."""
     fields = shown.fields(noun)
     return fields[name]["type"] in ("text", "list") if name in fields else name in (shown.id, "title", "name")
