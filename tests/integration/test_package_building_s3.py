@@ -21,7 +21,9 @@ from tidemill.publishing import build as building
 from tidemill.publishing.build import build
 from tidemill.publishing.package_writing import PART
 
-ODD = ["P1/S1,S2/a b+c&d=e%41#f?.h5", "P1/ü/日本 (1).txt", "P1/" + "k" * 200 + "/" + "l" * 240]
+LONGEST = "/".join(["P1", *("k" * 203 for _ in range(5)), "x"])
+"""1,024 bytes, which is all that S3 allows."""
+ODD = ["P1/S1,S2/a b+c&d=e%41#f?.h5", "P1/ü/日本 (1).txt", LONGEST]
 
 
 BOTH = pytest.mark.parametrize("service", ["moto", "ceph"], indirect=True)
