@@ -103,7 +103,8 @@ class FolderSink:
 
     async def finish(self) -> str:
         await self._sync_done()
-        return await self._do(self._publish)
+        etag: str = await self._do(self._publish)
+        return etag
 
     async def abort(self) -> None:
         for doing in (self._doing, self._syncing):
