@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -242,7 +243,6 @@ async def test_a_large_first_load_leaves_every_constraint_as_it_was(
     database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     monkeypatch.setattr("tidemill.catalogue.merging.LARGE", 10)
-    monkeypatch.setattr("tidemill.catalogue.merging.LOCK_TIMEOUT", 100)
     _write(folder, *(f"P1/S{n},S{n + 1}/a.h5" for n in range(20)), "P2.lock", "P2/S50/a.h5")
     before = await _guards(database)
     assert (await _sync(database, dry_run=True)).tied == 40
@@ -312,3 +312,35 @@ async def test_twenty_thousand_files_are_one_merge(database: Database, folder: P
         assert (page.total, [row["name"] for row in page.rows]) == (20_000, ["000010", "000011"])
         assert page.rows[0]["files"] == 1
         assert (await items.search(session, "project:sound", offset=30_000)).total == 20_000
+
+
+async def test_several_sources_at_once_share_items_and_projects(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.catalogue.merging.LARGE", 10)
+    names = [f"s{n}" for n in range(4)]
+    async with database.begin() as session:
+        for name in names:
+            _write(tmp_path / name, *(f"P{n % 7}/S{n:03}/a.h5" for n in range(100)), "P3.lock")
+            session.add(Source(name=name, url=(tmp_path / name).as_uri(), layout={"rules": RULES}))
+    reports = await asyncio.gather(*(sync(database, name) for name in names))
+    assert [report.created for report in reports] == [101] * 4
+    assert sum(report.items for report in reports) == 100 - len(range(3, 100, 7))
+    async with database.begin() as session:
+        rows = await session.execute(text("select count(*), count(distinct item_id) from item_file"))
+        assert tuple(rows.one()) == (4 * 86, 86)
+    for name in names:
+        assert not (await sync(database, name)).did_something
+
+
+async def test_a_full_disk_is_said_and_nothing_is_changed(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    _write(folder, *(f"{n}.txt" for n in range(1100)), "a.wav")
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
+        with pytest.raises(StorageError, match="temporary file: No space left on device"):
+            await _sync(database)
+    assert (await _sync(database)).created == 1

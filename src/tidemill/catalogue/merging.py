@@ -6,6 +6,7 @@ is lost, so is the sync, and nothing was changed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +26,8 @@ MANY = 5000
 """New files above which the planner is told."""
 LARGE = 50_000
 """Files from which on a first load is one that is made quicker; below, it takes a second or two anyway."""
-LOCK_TIMEOUT = 2000
-"""Milliseconds that it waits for having the empty tables to itself."""
+TRIES, PAUSE = 5, 0.1
+"""How often it tries to have the empty tables to itself, and seconds between."""
 Connection = psycopg.AsyncConnection[Row]
 
 
@@ -35,11 +36,13 @@ class Merge:
 
     def __init__(self, connection: Connection, source: Source, report: SyncReport) -> None:
         self._connection, self._source, self.report = connection, source, report
+        self._empty = False
 
     async def prepare(self) -> None:
         """Make room for what will be seen. No transaction stays open, so nobody waits for a long listing."""
         await self._rows("plan_for_sets")
         await self._rows("seen_table")
+        self._empty = bool((await self._row("first_load"))["empty"])
 
     async def copy(self, block: bytes) -> None:
         """Take in some lines of what was seen."""
@@ -51,13 +54,14 @@ class Merge:
         """Make files, items, projects, links and locks what was seen. Raises Conflict: too much would go."""
         report = self.report
         await self._rows("seen_analyze")
+        alone = self._empty and report.seen > LARGE and await self._set_aside()
         await self._hold()
         report.projects = await self._count("merge_projects")
         await self._locks()
         await self._rows("gone_table")
         await self._rows("find_gone")
         await self._guard(allow_wipe)
-        if report.seen > LARGE and await self._set_aside():
+        if alone:
             await self._load()
         else:
             await self._change()
@@ -101,19 +105,24 @@ class Merge:
         await self._rows("put_back")
 
     async def _set_aside(self) -> bool:
-        """Whether the tables are empty, and this transaction has them to itself until all is loaded and checked."""
-        if not (await self._row("first_load"))["empty"]:
-            return False
-        await self._rows("aside_table")
-        await self._rows("lock_timeout", {"milliseconds": str(LOCK_TIMEOUT)})
-        try:
-            async with self._connection.transaction():
-                await self._rows("set_aside")
-        except psycopg.errors.LockNotAvailable:  # somebody is reading long: row by row, then
-            return False
-        finally:
-            await self._rows("lock_timeout", {"milliseconds": "0"})
-        return True
+        """Whether the tables are empty, and this transaction has them to itself until all is loaded and checked.
+
+        It comes before all else and waits for nobody, so that no two transactions can wait for each other.
+        """
+        for _ in range(TRIES):
+            try:
+                async with self._connection.transaction():
+                    await self._rows("tables_alone")
+                    if not (await self._row("first_load"))["empty"]:
+                        raise psycopg.Rollback
+                    await self._rows("aside_table")
+                    await self._rows("set_aside")
+                    return True
+            except psycopg.errors.LockNotAvailable:  # somebody is reading
+                await asyncio.sleep(PAUSE)
+            else:
+                break
+        return False
 
     async def _hold(self) -> None:
         """The source must be what it was when the listing began, and stays so until the end."""

@@ -90,6 +90,8 @@ async def _do(
             progress(blocks.found.seen)
     except StorageError as error:
         raise StorageError(f"Source {source.name!r} cannot be read. {error.message}", hint=error.hint) from error
+    except OSError as error:
+        raise StorageError(f"The listing could not be written to a temporary file: {error.strerror}") from error
     finally:
         report.take(blocks.found, left_out)
     async with connection.transaction():

@@ -116,6 +116,9 @@ tied as (
 )
 select (select count(*) from tied) as tied, (select count(*) from untied) as untied;
 
+-- tables_alone: have the catalogue's tables to oneself, if nobody is at any of them just now.
+lock table source, project, item, file, item_file, project_item in access exclusive mode nowait;
+
 -- first_load: whether there is nothing at all yet.
 select not exists (select from file) and not exists (select from item) as empty;
 
@@ -123,9 +126,6 @@ select not exists (select from file) and not exists (select from item) as empty;
 create temporary table aside on commit drop as
 select conrelid::regclass as of, conname as name, pg_get_constraintdef(oid) as definition
 from pg_constraint where contype = 'f' and conrelid in ('file'::regclass, 'item_file'::regclass, 'project_item'::regclass);
-
--- lock_timeout: how long to wait for tables of one's own.
-select set_config('lock_timeout', %(milliseconds)s, true);
 
 -- set_aside: look at no row by itself for now, as two thirds of the time of a large first load goes into that.
 do $$
@@ -180,14 +180,19 @@ where not exists (
 group by p.name order by p.name;
 
 -- lock_projects: lock the projects whose lock lies in the source; unlock those whose lock lay there and is gone.
-with locked as (
-    update project p set locked = true
-    where not p.locked and p.name in (select project from seen where locks)
+with held as materialized (
+    select id, name, locked from project
+    where name in (select project from seen where locks) or name = any(%(unlocked)s::text[])
+    order by id for no key update
+),
+locked as (
+    update project p set locked = true from held h
+    where p.id = h.id and not h.locked and h.name in (select project from seen where locks)
     returning 1
 ),
 freed as (
-    update project p set locked = false
-    where p.locked and p.name = any(%(unlocked)s::text[])
+    update project p set locked = false from held h
+    where p.id = h.id and h.locked and h.name = any(%(unlocked)s::text[])
     returning 1
 )
 select (select count(*) from locked) as locked, (select count(*) from freed) as freed;
