@@ -177,6 +177,8 @@ async def test_no_watching_run_takes_in_a_package(portal: Portal) -> None:
     await portal.run_sql("update watch set swept_at = null, seen = null")
     await mill.keep_house()
     assert {task["item"] for task in await mill.tasks(run)} == {"S1", "S2"}
+    with pytest.raises(Conflict, match="takes packages"):
+        await mill.watch("packing", "packages")
 
 
 async def test_runs_and_tasks_work_with_packages_as_with_any_item(portal: Portal) -> None:

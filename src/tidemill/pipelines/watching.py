@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.db.database import Row, fetch
 from tidemill.db.models import Batch, Run, Step, Watch
 from tidemill.domain.conditions import Condition
+from tidemill.domain.kinds import PACKING
 from tidemill.errors import Conflict, NotFound
 from tidemill.pipelines import pipelines
 from tidemill.pipelines.names import check_name
@@ -40,11 +41,14 @@ async def define(session: AsyncSession, wish: WatchWish, *, again: bool = False)
     """Begin a watch, or change the one of that name; the run that takes in items from now on.
 
     A changed condition is held against all items anew. `again`: items that have entered once enter again.
-    Raises NotFound (the pipeline), Conflict (a batch of that name that is not a watch's, or a pipeline without steps).
+    Raises NotFound (the pipeline), Conflict (a batch of that name that is not a watch's; a pipeline without steps, or the
+    one that packs).
     """
     check_name("a watching run", wish.name)
     await check_zones(session, [hours["zone"] for hours in wish.quiet])
     pipeline = await pipelines.get(session, wish.pipeline)
+    if pipeline.name == PACKING:
+        raise Conflict(f"The pipeline {PACKING!r} takes packages, and a watching run takes in items.")
     if pipeline.version_id is None:
         raise Conflict(f"Pipeline {wish.pipeline!r} has no steps yet: there is nothing to be done.")
     watch = await _current(session, wish.name)
