@@ -41,8 +41,8 @@ async def define(session: AsyncSession, wish: WatchWish, *, again: bool = False)
     """Begin a watch, or change the one of that name; the run that takes in items from now on.
 
     A changed condition is held against all items anew. `again`: items that have entered once enter again.
-    Raises NotFound (the pipeline), Conflict (a batch of that name that is not a watch's; a pipeline without steps, or the
-    one that packs).
+    Raises NotFound (the pipeline), Conflict (a batch of that name that is not a watch's; a pipeline without steps, or
+    the one that packs).
     """
     check_name("a watching run", wish.name)
     await check_zones(session, [hours["zone"] for hours in wish.quiet])
