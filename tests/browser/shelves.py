@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ async def add_package(
         size=len(body),
         sha256=hashlib.sha256(body).hexdigest(),
         fingerprint=hashlib.sha256(name.encode()).hexdigest(),
-        attributes=json.loads(json.dumps(attributes)),
+        attributes=dict(attributes),
         files=3 * len(items) + 2,
     )
     session.add(row)

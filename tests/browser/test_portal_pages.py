@@ -440,3 +440,30 @@ async def test_a_site_that_says_nothing_of_itself(place: Place, visit: Visit, st
     await expect(page.get_by_role("heading", name="There are no items here yet")).to_be_visible()
     closed = await stroll("/portal", allow="401")
     await expect(closed.get_by_role("heading", name="How to get in")).to_be_visible()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_long_lists_come_in_pages(place: Place, stroll: Stroll, shelves: Path, scripts: bool) -> None:
+    async with place.site.database.begin() as session:
+        many = "insert into item (name) select 'more-' || lpad(n::text, 3, '0') from generate_series(1, 100) n"
+        await session.execute(text(many))
+    page = await stroll("/portal/samples?search=more", java_script_enabled=scripts)
+    await expect(page.locator(".found")).to_contain_text("1 to 50 are shown")
+    await page.get_by_role("link", name="Next").click()
+    await expect(page.locator(".found")).to_contain_text("51 to 100 are shown")
+    await expect(page.locator("tbody tr").first).to_contain_text("more-051")
+    assert page.url.endswith("?search=more&page=2")
+    assert await page.get_by_role("link", name="Next").count() == 0
+    await page.goto(f"{place.url}/portal/samples?search=more&page=7")
+    await expect(page.get_by_text("There is no page 7.")).to_be_visible()
+    await page.get_by_role("link", name="Previous").click()
+    await expect(page.locator(".found")).to_contain_text("51 to 100 are shown")
+
+
+async def test_an_operator_downloads_without_terms(place: Place, visit: Visit, shelves: Path) -> None:
+    page = await visit("/portal/samples/SCPCS000001")
+    async with page.expect_download() as begun:
+        await page.get_by_role("link", name="Download SCPCS000001").click()
+    assert (await begun.value).suggested_filename.startswith("SCPCS000001_SINGLE-CELL_2")
+    await page.get_by_role("button", name="Put into the basket").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Terms of use")
