@@ -92,7 +92,7 @@ async def test_a_page_that_has_just_read_the_grid_is_told_none_of_it_again(datab
         page = Page(web, socket, made.run)
         await page.open()
         first = await told(socket, lambda said: "cells" in said)
-        assert first["cells"] == [] and first["seq"] == page.seq
+        assert (first["cells"], first["seq"]) == ([], page.seq)
         await move(database, made.run, 3, 3, "failed")
         assert [cell[0] for cell in (await told(socket, lambda said: said.get("cells")))["cells"]] == [3]
 

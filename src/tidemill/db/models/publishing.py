@@ -12,7 +12,7 @@ from tidemill.db.models.base import Base, Json, Key, Now
 
 
 class Terms(Base):
-    """One version of the terms that people accept before they download. The one that the site names (`site.portal`) counts."""
+    """One version of the terms that people accept before they download. The one that `site.portal` names counts."""
 
     __tablename__ = "terms"
 
