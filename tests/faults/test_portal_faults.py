@@ -48,7 +48,7 @@ from tidemill.cli.exits import Exit
 
 pytestmark = pytest.mark.fault
 
-SITE = """
+SITE = '''
 [vocabulary]
 item = "sample"
 items = "samples"
@@ -78,7 +78,8 @@ parallel = [{{ into = "contacts", columns = {{ name = "contact_name", email = "c
 name = "project"
 per = "project"
 file = "{{project}}_DATA.zip"
-readme = "{{% for one in project.metadata['contacts'] %}}Contact: {{{{ one.name }}}} <{{{{ one.email }}}}>{{%endfor%}}"
+readme = """{{% for one in project.metadata.get('contacts', []) -%}}
+Contact: {{{{ one.name }}}} <{{{{ one.email }}}}>{{% endfor %}}"""
 files = [{{ attributes = {{ format = "DATA" }}, into = "{{items}}/{{name}}", required = true }}]
 
 [[packages]]
@@ -96,7 +97,7 @@ upload = true
 [portal]
 public = true
 id = "id"
-"""
+'''
 PROJECTS = "id,title,contact_name,contact_email\nP1,First,Ada,{email}\nP2,Second,Bo,bo@example.org\n"
 PATIENCE = 30.0
 
