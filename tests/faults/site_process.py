@@ -88,7 +88,7 @@ async def _run(url: str, documents: str, log: str, lease: str, chunk: str) -> No
         pace=Pace(slots=16, lease=float(lease), poll=0.1),
         functions=tuple(f"python:{name}" for name in functions),
     )
-    duties = (*DUTIES, *watch.duties(store), Doer(store, sync).duty())
+    duties = (*DUTIES, *watch.duties(store), *Doer(store, sync).duties())
     house = asyncio.create_task(Housekeeping(database, duties).run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()

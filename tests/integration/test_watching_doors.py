@@ -271,7 +271,7 @@ async def test_the_pages(mill: Watched, web: Web) -> None:
     assert "quiet until" in told
     assert "00:00–00:00 Europe/Berlin" in told
     assert "one has quiet hours until" in await page(f"/runs/{run}")
-    assert "read source t" in await page("/schedules")
+    assert 'read source <a href="/sources/t">' in await page("/schedules")
     for path in ("/watching/hot/pause", "/watching/hot/resume", "/watching/all/end", "/schedules/s/pause",
                  "/schedules/s/resume", "/schedules/s/run"):  # fmt: skip
         assert (await web.client.post(path)).status_code == 303, path
@@ -288,7 +288,7 @@ def test_the_command_line(database_url: str, tmp_path: Path) -> None:
     assert row["condition"]["where"] == {"t": {"min": 1}, "kind": {"one_of": ["a", "b"]}}
     assert row["in_words"][2:] == ["has `x.y`", 'kind must be "a" or "b"', "t must be at least 1"]
     (tmp_path / "x.mp4").write_bytes(b"x")
-    assert "1 new items" in tidemill("schedules", "run", "hourly").out
+    assert "1 new item;" in tidemill("schedules", "run", "hourly").out
     told = tidemill("why", "x").out
     assert "hot: It has not entered: no `x.y`; no `kind`" in told
     assert "rest: It matches, and is about to enter." in told
