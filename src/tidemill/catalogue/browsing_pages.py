@@ -15,8 +15,8 @@ from psycopg.sql import SQL, Composable, Literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, searched, statement
-from tidemill.catalogue.field_index import tally_of
-from tidemill.db.database import Row, composed, fetch
+from tidemill.catalogue.field_index import grams_of, tally_of
+from tidemill.db.database import Row, composed, fetch, fetch_one
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 
@@ -34,6 +34,9 @@ MOST_VALUES = 5_000
 
 DENSE = 200_000
 """Matching items from which on they are read in order rather than sorted."""
+
+RARE = 0.02
+"""Share of the items up to which those with some letters are looked up, rather than looking at all."""
 
 _BY_VALUE = frozenset(
     {Lookup.CONTAINS, Lookup.ICONTAINS, Lookup.IEXACT, Lookup.STARTSWITH, Lookup.ISTARTSWITH}
@@ -98,7 +101,8 @@ async def facet_rows(session: AsyncSession, shown: Window, noun: Noun, query: Qu
             return await fetch(
                 session, f"browsing.tally_facet{of_list}", {"most": most}, {"tally": tally_of(copy.id, column)}
             )
-        made = from_copy(copy, shown, await _narrowed(session, copy, query.filters), query.search)
+        rare = await _rare(session, copy, query.filters)
+        made = from_copy(copy, shown, await _narrowed(session, copy, query.filters), query.search, rare=rare)
     else:
         made = statement(shown, noun, query.filters, query.search)
     parts = made.parts() | {"value": made.values[name]}
@@ -122,7 +126,8 @@ async def _counted_in_copy(
 ) -> int:
     column = _tally_for(copy, filters)
     if column is None or search.strip():
-        return await counted(session, from_copy(copy, shown, await _narrowed(session, copy, filters), search))
+        narrowed, rare = await _narrowed(session, copy, filters), await _rare(session, copy, filters)
+        return await counted(session, from_copy(copy, shown, narrowed, search, rare=rare))
     over = from_tally(copy, column, filters)
     parts = {"tally": over.records, "matches": over.parts()["matches"]}
     rows = await fetch(session, "browsing.tally", over.params, parts, prepare=False)
@@ -157,6 +162,20 @@ async def _narrowed(session: AsyncSession, copy: FieldCopy, filters: Sequence[Fi
     return tuple(narrowed)
 
 
+async def _rare(session: AsyncSession, copy: FieldCopy, filters: Sequence[Filter]) -> frozenset[Filter]:
+    """Of filters by letters in a text those whose rarest piece few texts have, as far as statistics know."""
+    found = set()
+    for one in filters:
+        column = copy.columns.get(one.field)
+        if column is None or column.lower is None or one.lookup not in (Lookup.CONTAINS, Lookup.ICONTAINS):
+            continue
+        params = {"index": grams_of(copy.id, column), "letters": one.value}
+        row = await fetch_one(session, "browsing.share", params)
+        if row is not None and row["share"] is not None and row["share"] < RARE:
+            found.add(one)
+    return frozenset(found)
+
+
 def _one_of(one: Filter, values: Sequence[object]) -> Filter:
     """The filter that holds for exactly these values."""
     if one.type != "list":
@@ -189,7 +208,7 @@ async def _page_in_copy(
         if len(rows) == params["limit"]:
             return rows
     filters = await _narrowed(session, copy, query.filters)
-    made = from_copy(copy, shown, filters, query.search)
+    made = from_copy(copy, shown, filters, query.search, rare=await _rare(session, copy, query.filters))
     parts = made.parts(query.ordering)
     if not query.ordering and made.conditions and not _equals(filters) and total < DENSE:
         # Otherwise the plan may be to read all items in order until there are enough that match.

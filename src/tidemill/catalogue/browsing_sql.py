@@ -43,6 +43,8 @@ class Statement:
     values: Values
     lower: Values = field(default_factory=dict)
     """Where texts are in small letters, if they are."""
+    rare: frozenset[Filter] = frozenset()
+    """Filters by letters that so few texts have that an index finds them."""
     alias: str = "r"
     """What the statement calls a record."""
     conditions: list[Composable] = field(default_factory=list)
@@ -84,7 +86,13 @@ def statement(shown: Window, noun: Noun, filters: Sequence[Filter] = (), search:
 
 
 def from_copy(
-    copy: FieldCopy, shown: Window, filters: Sequence[Filter], search: str = "", *, shown_ones: bool = True
+    copy: FieldCopy,
+    shown: Window,
+    filters: Sequence[Filter],
+    search: str = "",
+    *,
+    shown_ones: bool = True,
+    rare: frozenset[Filter] = frozenset(),
 ) -> Statement:
     """The same of items, from the copy of their fields; or of those that are not shown. Filters by fields that it has
     not are none of its."""
@@ -92,7 +100,7 @@ def from_copy(
     values |= {name: Identifier("f", column.column) for name, column in copy.columns.items()}
     lower = {one.field: Identifier("f", one.lower) for one in copy.columns.values() if one.lower is not None}
     records, id_ = SQL("{} f").format(records_of(copy.id)), Identifier("f", "item_id")
-    made = Statement(Noun.ITEM, records, id_, values, lower, alias="f")
+    made = Statement(Noun.ITEM, records, id_, values, lower, rare, alias="f")
     if shown.hidden_items or not shown_ones:
         piece = "browsing.shown_items" if shown_ones else "browsing.hidden_among"
         made.conditions.append(composed(piece, {"hidden": Literal(list(shown.hidden_items)), "id": made.id}))
@@ -188,11 +196,18 @@ def _condition(made: Statement, value: Composable, one: Filter) -> Composable:
         return _list_condition(made, value, one)
     cast = _CASTS[one.type]
     many = one.lookup is Lookup.IN
+    if one in made.rare:
+        made.conditions.append(_grams(made, one))
     if one.lookup in _PLAIN and one.field in made.lower:
         small = composed("browsing.lowered", {"value": made.keep(one.value, cast)})
         return composed(f"browsing.{_PLAIN[one.lookup]}", {"value": made.lower[one.field], "given": small})
     given = made.keep(list(one.value) if many else one.value, f"{cast}[]" if many else cast)
     return composed(f"browsing.{one.lookup}", {"value": value, "given": given})
+
+
+def _grams(made: Statement, one: Filter) -> Composable:
+    """What must hold where a text contains these letters, and can be looked up."""
+    return composed("browsing.has_grams", {"value": made.lower[one.field], "given": made.keep(one.value, "text")})
 
 
 def _list_condition(made: Statement, value: Composable, one: Filter) -> Composable:

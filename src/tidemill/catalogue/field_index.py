@@ -78,6 +78,11 @@ def tally_of(id_: int, column: Column) -> Composable:
     return Identifier(SCHEMA, f"tally_{id_}_{column.column}")
 
 
+def grams_of(id_: int, column: Column) -> str:
+    """The name of the index on the pieces of a column's texts."""
+    return f"grams_{id_}_{column.column}"
+
+
 async def tend(database: Database, *, least: int = LEAST, most_values: int = MOST_VALUES) -> None:
     """Make the copy that the site needs now, if it is not there; add tallies up; take away what is used no longer.
 
@@ -136,6 +141,10 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
         await _do(connection, "copy", _lists(copy, "n") | stretch)
     for name in ("name", *(name for name, _, _ in _all_columns(copy))):
         await _do(connection, "index", {"records": copy.records, "column": Identifier(name)})
+    for column in copy.columns:
+        if column.lower is not None:
+            named = {"name": Identifier(grams_of(copy.id, column)), "column": Identifier(column.lower)}
+            await _do(connection, "grams", named | {"records": copy.records})
     # Making an index has waited for whoever was deleting when the copy began.
     await _do(connection, "sweep", {"records": copy.records})
     for column in copy.tallied:

@@ -196,6 +196,17 @@ strpos({value}, {given}::text) > 0
 -- icontains: this stands in it, whatever its case.
 strpos(lower({value} collate "default"), lower({given}::text collate "default")) > 0
 
+-- has_grams: it has the pieces that it must have for these letters to stand in it; this can be looked up in an index.
+name_grams({value}) @> search_grams({given})
+
+-- share: which share of the items has the rarest of the pieces that these letters have, as the last analyze saw it; 0: hardly any;
+-- null: nothing is known.
+select case when count(s.elems) > 0 then min(coalesce(known.share, 0)) end as share
+from unnest(search_grams(%(letters)s)) piece
+left join (select most_common_elems::text::text[] as elems, most_common_elem_freqs as shares from pg_stats
+           where schemaname = 'tidemill_fields' and tablename = %(index)s) s on true
+left join lateral (select s.shares[n] as share from generate_subscripts(s.elems, 1) n where s.elems[n] = piece) known on true;
+
 -- startswith: it begins with this.
 starts_with({value}, {given}::text)
 

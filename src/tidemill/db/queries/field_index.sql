@@ -113,6 +113,9 @@ delete from {records} r where not exists (select from item i where i.id = r.item
 -- index: find items by a value, without keeping anybody from writing.
 create index concurrently on {records} ({column}, item_id);
 
+-- grams: find items by letters that stand in a value, where there are too many values to look through.
+create index concurrently {name} on {records} using gin (name_grams({column}));
+
 -- fold: add up the changes of a tally.
 with gone as (delete from {tally} returning value, items)
 insert into {tally} (value, items) select value, sum(items) from gone group by value having sum(items) <> 0;
