@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
+import json
 import os
 import resource
 import shutil
@@ -109,5 +110,4 @@ def _some(numbers: range) -> Iterator[Seen]:
 
 if __name__ == "__main__":
     given = arguments(argparse.ArgumentParser(description=__doc__)).parse_args()
-    for name, value in asyncio.run(measure(given)).items():
-        print(f"{name}: {value:,.1f}" if isinstance(value, float) else f"{name}: {value:,}")
+    print(json.dumps(asyncio.run(measure(given)), indent=2))
