@@ -1,26 +1,6 @@
-// What the portal's pages have besides HTML: copying, `/` for the search field, times that stay current, filters that fold.
+// What the portal's pages have besides HTML: copying, filters that fold.
 
-const SPANS = [[60, 1, "s"], [3600, 60, "min"], [86_400, 3600, "h"], [Infinity, 86_400, "days"]];
-
-function showAges() {
-  for (const time of document.querySelectorAll("time[data-ago]")) {
-    const age = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
-    const [, unit, word] = SPANS.find(([limit]) => age < limit);
-    const count = Math.floor(age / unit);
-    const text = age < 5 ? "just now" : `${count} ${word === "days" && count === 1 ? "day" : word} ago`;
-    if (time.textContent !== text) time.textContent = text;
-  }
-}
-
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
-  const search = document.querySelector("main [name=search]");
-  if (!search) return;
-  event.preventDefault();
-  search.focus();
-  search.select();
-});
+import { showAges } from "./reading.js";
 
 // Browsers give the clipboard to pages that came over HTTPS alone; elsewhere the old way still works.
 async function copy(text) {
@@ -78,5 +58,3 @@ document.addEventListener("htmx:afterSwap", () => {
 });
 
 fold();
-showAges();
-setInterval(showAges, 5000);
