@@ -8,6 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.transactions import no_transaction_is_open
 from tests.watching import Watched
 
 from tidemill.db.database import Database, Row
@@ -148,16 +149,6 @@ async def test_a_process_that_dies_in_the_middle_leaves_it_due(mill: Watched, do
     assert (await one(mill, "s"))["last_result"] == "read"
 
 
-async def no_transaction_is_open(mill: Watched) -> None:
-    """Return once no other connection is in a transaction (one that is just ending is not one that stays)."""
-    async with asyncio.timeout(30):
-        while await mill.sql(
-            "select query from pg_stat_activity "
-            "where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null"
-        ):
-            await asyncio.sleep(0.01)
-
-
 async def test_a_long_sync_holds_back_no_transaction_no_run_and_no_other_sync(
     mill: Watched, documents: DocumentStore
 ) -> None:
@@ -174,7 +165,7 @@ async def test_a_long_sync_holds_back_no_transaction_no_run_and_no_other_sync(
     await make(mill, "long", {"sync": "slow"})
     at_work = [asyncio.create_task(doer.sync_due(mill.database)) for _ in range(3)]
     await begun.wait()
-    await no_transaction_is_open(mill)
+    await no_transaction_is_open(mill.database)
     with pytest.raises(Conflict, match="being done already"):
         await doer.run_now(mill.database, "long")
     await make(mill, "short", {"sync": "quick"})

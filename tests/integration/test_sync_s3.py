@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 from tests.ceph import Bucket
 from tests.stalling_s3 import stalling_s3
+from tests.transactions import no_transaction_is_open
 
 from tidemill.catalogue import items
 from tidemill.catalogue.sources import syncs
@@ -263,12 +264,7 @@ async def test_a_second_sync_meanwhile_says_so_and_a_long_listing_holds_nobody_b
         await asyncio.to_thread(service.stalled.wait, 30)
         with pytest.raises(Conflict, match="'bucket' is being synced already"):
             await sync(database, "bucket")
-        open_ones = await _sql(
-            database,
-            "select query from pg_stat_activity "
-            "where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null",
-        )
-        assert open_ones == []
+        await no_transaction_is_open(database)
         service.go_on.set()
         assert (await long).created == 2000
         assert seen == [1000, 2000]
