@@ -149,6 +149,13 @@ left join project p on p.id = c.project_id
 left join task t on t.id = c.task_id
 where c.id = %(id)s;
 
+-- manifest: the document in which the builder of a computed file says what is in it.
+select c.name, c.files, encode(d.sha256, 'hex') as sha256, d.body, d.location
+from computed_file c
+left join attempt a on a.task_id = c.task_id and a.fence = c.fence
+left join document d on d.sha256 = a.output
+where c.id = %(id)s;
+
 -- in_hand: the packages of a project that are being made, or are to be.
 select i.name, t.id as task, t.run_id as run from item i join task t on t.item_id = i.id
 where i.kind = 'package' and i.metadata ->> 'project' = %(project)s and t.state in ('waiting', 'running', 'submitted')
