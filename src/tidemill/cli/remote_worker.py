@@ -14,6 +14,7 @@ import typer
 from tidemill.cli import door
 from tidemill.cli.exits import Exit
 from tidemill.cli.output import say
+from tidemill.cli.working import lifeline_to, usual_slots, work_until_stopped
 from tidemill.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ class Far:
 
 async def work_from_afar(far: Far, steps: Mapping[str, DeclaredStep], slots: int | None, lifeline: int | None) -> Exit:
     """Work for the site until a signal comes, or until it refuses the token."""
-    from tidemill.cli.worker import lifeline_to, usual_slots, work_until_stopped
-
     settings = door.settings()
     door.log_all(json=settings.log_json)
     running, folder = far_worker(far, steps, slots or usual_slots(settings, steps))

@@ -150,7 +150,7 @@ async def _shall_work(site: Site, work: bool | None) -> bool:
 
 async def _attend(site: Site, run: int, json: bool, work: bool) -> Exit:
     from tidemill.cli.watching import follow
-    from tidemill.cli.worker import Stopper
+    from tidemill.cli.working import Stopper
 
     if not work:
         return await _attend_only(site, run, json)
