@@ -179,6 +179,15 @@ async def test_options_numbers_and_the_root(nobody: httpx2.AsyncClient, web: Web
         assert (await nobody.get(address)).status_code == expected, address
 
 
+async def test_how_often_a_field_has_which_value(nobody: httpx2.AsyncClient) -> None:
+    found = (await nobody.get("/sample-options/technologies/?contains=10X&limit=1")).json()
+    assert (found["values"], found["more"]) == ([{"value": "10Xv2", "count": 1}], True)
+    found = (await nobody.get("/sample-options/weight?weight=9&contains=1.")).json()
+    assert (found["type"], found["values"]) == ("number", [{"value": 1.5, "count": 1}])
+    assert (await nobody.get("/sample-options/colour")).status_code == 404
+    assert (await nobody.get("/sample-options/sex?contain=x")).status_code in (400, 404)
+
+
 async def test_the_description_is_the_sites_own(nobody: httpx2.AsyncClient, web: Web) -> None:
     schema = (await nobody.get("/schema")).json()
     assert {"/projects", "/samples", "/samples/{scpca_id}", "/computed-files/{id}", "/tokens"} <= set(schema["paths"])

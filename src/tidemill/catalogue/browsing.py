@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -161,14 +162,23 @@ async def facets(
 ) -> list[Facet]:
     """How often each value occurs, for every field declared a facet (or those of these names). A facet's own filters
     do not narrow it, so that a person sees what else there is to choose."""
-    found = []
-    for name, declared in shown.fields(noun).items():
-        if not (declared.get("facet") if names is None else name in names):
-            continue
-        rows = await browsing_pages.facet_rows(session, shown, noun, without(query, name), name, most + 1)
-        values = [(row["value"], row["total"]) for row in rows]
-        found.append(Facet(name, declared.get("title") or name, declared["type"], values[:most], len(values) > most))
-    return found
+    fields = shown.fields(noun).items()
+    wanted = [name for name, said in fields if (said.get("facet") if names is None else name in names)]
+    return [await facet(session, shown, noun, query, name, most=most) for name in wanted]
+
+
+async def facet(
+    session: AsyncSession, shown: Window, noun: Noun, query: Query, name: str, *, contains: str = "", most: int = 50
+) -> Facet:
+    """The same for one declared field, of any type; `contains`: of those values only in which these letters stand,
+    whatever their case, for where there are more than a page can offer. Raises NotFound for what is not declared."""
+    declared = shown.fields(noun).get(name)
+    if declared is None:
+        raise NotFound(f"There is no field {name[:60]!r}.")
+    letters = contains.replace("\0", "").strip()
+    rows = await browsing_pages.facet_rows(session, shown, noun, without(query, name), name, most + 1, letters)
+    values = [(_plain(row["value"]), row["total"]) for row in rows]
+    return Facet(name, declared.get("title") or name, declared["type"], values[:most], len(values) > most)
 
 
 async def options(session: AsyncSession, shown: Window, noun: Noun, names: Sequence[str]) -> dict[str, list[Any]]:
@@ -176,7 +186,7 @@ async def options(session: AsyncSession, shown: Window, noun: Noun, names: Seque
     found: dict[str, list[Any]] = {}
     for name in names:
         rows = await browsing_pages.option_rows(session, shown, noun, name, MOST_OPTIONS)
-        found[name] = [row["value"] for row in rows]
+        found[name] = [_plain(row["value"]) for row in rows]
     return found
 
 
@@ -194,6 +204,13 @@ async def item_files(session: AsyncSession, row: Row, *, limit: int = 1000, offs
 async def project_files(session: AsyncSession, row: Row, *, limit: int = 1000, offset: int = 0) -> Files:
     """The original files of a project that `project` gave, those of its items among them."""
     return await _files(session, "project", row["id"], limit, offset)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 async def _found(session: AsyncSession, shown: Window, noun: Noun, query: Query) -> tuple[int, list[int]]:

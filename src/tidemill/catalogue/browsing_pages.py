@@ -8,10 +8,10 @@ items that match, and these are put in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composable, Literal, Placeholder
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, searched, statement
@@ -91,22 +91,36 @@ async def all_items(session: AsyncSession, shown: Window) -> int:
     return await _counted_in_copy(session, shown, shown.copy, ())
 
 
-async def facet_rows(session: AsyncSession, shown: Window, noun: Noun, query: Query, name: str, most: int) -> list[Row]:
-    """How often each value of a field occurs among the records that match: `value, total`."""
+async def facet_rows(
+    session: AsyncSession, shown: Window, noun: Noun, query: Query, name: str, most: int, letters: str = ""
+) -> list[Row]:
+    """How often each value of a field occurs among the records that match: `value, total`. `letters`: only values in
+    which these stand."""
     copy = copy_for(shown, noun, query)
     of_list = "_of_list" if shown.fields(noun)[name]["type"] == "list" else ""
-    if copy is not None and name in copy.columns:
-        column = copy.columns[name]
+    column = copy.columns.get(name) if copy is not None else None
+    if copy is not None and column is not None:
         if column.tallied and not query.filters and not query.search.strip() and not shown.hidden_items:
-            return await fetch(
-                session, f"browsing.tally_facet{of_list}", {"most": most}, {"tally": tally_of(copy.id, column)}
-            )
+            params: dict[str, Any] = {"most": most}
+            among = _among(SQL("e.value") if of_list else SQL("t.value"), letters, params)
+            parts: dict[str, Composable] = {"tally": tally_of(copy.id, column), "among": among}
+            return await fetch(session, f"browsing.tally_facet{of_list}", params, parts, prepare=False)
         rare = await _rare(session, copy, query.filters)
         made = from_copy(copy, shown, await _narrowed(session, copy, query.filters), query.search, rare=rare)
     else:
         made = statement(shown, noun, query.filters, query.search)
-    parts = made.parts() | {"value": made.values[name]}
-    return await fetch(session, f"browsing.facet{of_list}", made.params | {"most": most}, parts, prepare=False)
+    params = made.params | {"most": most}
+    among = _among(SQL("e.value") if of_list else SQL("found.value"), letters, params)
+    parts = made.parts() | {"value": made.values[name], "among": among}
+    return await fetch(session, f"browsing.facet{of_list}", params, parts, prepare=False)
+
+
+def _among(value: Composable, letters: str, params: dict[str, Any]) -> Composable:
+    """That these letters stand in a value; true where there are none."""
+    if not letters:
+        return SQL("true")
+    params["letters"] = letters
+    return composed("browsing.has_letters", {"value": value, "given": Placeholder("letters")})
 
 
 async def option_rows(session: AsyncSession, shown: Window, noun: Noun, name: str, most: int) -> list[Row]:

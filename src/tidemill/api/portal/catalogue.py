@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -14,6 +15,7 @@ from tidemill.api.portal import shapes
 from tidemill.api.portal.access import Shown
 from tidemill.api.portal.pages import asked, paged, top_of
 from tidemill.catalogue import browsing
+from tidemill.domain.lookups import LONGEST
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.domain.vocabulary import as_key, in_address
 from tidemill.errors import NotFound
@@ -84,13 +86,29 @@ async def listing(request: Request, session: Session, shown: Shown, collection: 
 
 
 @router.get("/{collection}/{name:path}")
-async def one(session: Session, shown: Shown, collection: str, name: str) -> Response:
+async def detail(request: Request, session: Session, shown: Shown, collection: str, name: str) -> Response:
+    """One record; or how often a field has which value."""
+    if collection in option_lists(shown):
+        return Json(await _values(request, session, shown, option_lists(shown)[collection], name))
+    return await one(session, shown, collection, name)
+
+
+async def one(session: AsyncSession, shown: Window, collection: str, name: str) -> Response:
     """One project with its items, or one item."""
     if _noun(shown, collection) is Noun.ITEM:
         return Json(shapes.item(shown, await browsing.item(session, shown, name)))
     row = await browsing.project(session, shown, name)
     members = [shapes.item(shown, member) for member in await browsing.project_items(session, shown, name)]
     return Json(shapes.project(shown, row, members))
+
+
+async def _values(request: Request, session: AsyncSession, shown: Window, noun: Noun, name: str) -> dict[str, Any]:
+    """The most frequent values of a field among the records that an address asks for."""
+    query = asked(request, shown, noun, more=("contains",))
+    letters = request.query_params.get("contains", "")[:LONGEST]
+    found = await browsing.facet(session, shown, noun, query, name, contains=letters, most=query.limit)
+    values = [{"value": value, "count": count} for value, count in found.values]
+    return {"field": found.name, "title": found.title, "type": found.type, "values": values, "more": found.more}
 
 
 def _noun(shown: Window, collection: str) -> Noun:

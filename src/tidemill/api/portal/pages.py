@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -29,15 +29,20 @@ class Page:
     offset: int
 
 
-def asked(request: Request, shown: Window, noun: Noun) -> Query:
-    """The query that an address makes. Raises InvalidFields with every parameter that cannot be used."""
+def asked(request: Request, shown: Window, noun: Noun, more: Sequence[str] = ()) -> Query:
+    """The query that an address makes, `more` of whose parameters are no filters. Raises InvalidFields with every
+    parameter that cannot be used."""
     given = dict(request.query_params)
     faults: dict[str, list[str]] = {}
     page_size = int(shown.portal.get("page_size") or 10)
     limit = _number(given, "limit", page_size, faults)
     offset = _number(given, "offset", 0, faults)
     own = shown.types(noun)
-    pairs = [(name, value) for name, value in request.query_params.multi_items() if name in own or name not in SHARED]
+    pairs = [
+        (name, value)
+        for name, value in request.query_params.multi_items()
+        if name in own or name not in (*SHARED, *more)
+    ]
     try:
         ordering, search = given.get("ordering", ""), given.get("search", "")
         query = read_query(shown, noun, pairs, search=search, ordering=ordering, limit=limit, offset=offset)

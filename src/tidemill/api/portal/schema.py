@@ -37,6 +37,9 @@ _SAYS = {
     Lookup.ISNULL: "is missing (true) or not (false)",
 }
 
+_LETTERS: Schema = {"name": "contains", "in": "query", "schema": {"type": "string"},
+                    "description": "Only values in which these letters stand, whatever their case."}  # fmt: skip
+
 
 def described(shown: Window, own: Mapping[str, Any], top: str) -> Schema:
     """The whole description. `own`: that of the calls which are the same on every site; `top`: the API's address."""
@@ -77,11 +80,29 @@ def _collection(shown: Window, noun: Noun, word: str, words: str) -> Schema:
     path, options = f"/{in_address(words)}", f"/{in_address(word)}-options"
     name = {"name": shown.id, "in": "path", "required": True, "schema": {"type": "string"}}
     facets = {key: {"type": "array"} for key, one in shown.fields(noun).items() if one.get("facet")}
+    field = {"name": "field", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         path: {"get": _call(words, f"{words.capitalize()}, filtered, in pages", _listed(ref), _filters(shown, noun))},
         f"{path}/{{{shown.id}}}": {"get": _call(words, f"One {word}", _ref(ref), [name])},
         options: {"get": _call(words, f"The values that {words} have", {"type": "object", "properties": facets})},
+        f"{options}/{{field}}": {
+            "get": _call(
+                words, "How often a field has which value", _counted(), [field, _LETTERS, *_filters(shown, noun)]
+            )
+        },
     }
+
+
+def _counted() -> Schema:
+    pair = {"type": "object", "properties": {"value": {}, "count": {"type": "integer"}}}
+    text: Schema = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": {
+            "field": text, "title": text, "type": text, "values": {"type": "array", "items": pair},
+            "more": {"type": "boolean"},
+        },
+    }  # fmt: skip
 
 
 def _manifest(shown: Window) -> Schema:

@@ -35,14 +35,14 @@ select coalesce(sum(t.items), 0)::bigint as total from {tally} t where {matches}
 select t.value from {tally} t where {matches} group by t.value having sum(t.items) > 0 limit %(most)s;
 
 -- tally_facet: how many items have which value, the most frequent first.
-select t.value, sum(t.items)::bigint as total from {tally} t group by t.value having sum(t.items) > 0
+select t.value, sum(t.items)::bigint as total from {tally} t where {among} group by t.value having sum(t.items) > 0
 order by total desc, value limit %(most)s;
 
 -- tally_facet_of_list: the same for each value of lists.
 select e.value, sum(t.items)::bigint as total from {tally} t
 left join lateral (select distinct x.value from jsonb_array_elements_text(case jsonb_typeof(t.value) when 'array' then t.value end) x) e
     on true
-group by e.value having sum(t.items) > 0 order by total desc, e.value limit %(most)s;
+where {among} group by e.value having sum(t.items) > 0 order by total desc, e.value limit %(most)s;
 
 -- tally_options: the values that there are, in order.
 select t.value from {tally} t where t.value is not null group by t.value having sum(t.items) > 0 order by 1 limit %(most)s;
@@ -53,14 +53,14 @@ cross join lateral jsonb_array_elements_text(case jsonb_typeof(t.value) when 'ar
 group by e.value having sum(t.items) > 0 order by 1 limit %(most)s;
 
 -- facet: how many of the records that match have which value, the most frequent first.
-select value, count(*) as total from (select {value} as value from {records} where {matches}) found
-group by value order by total desc, value limit %(most)s;
+select found.value, count(*) as total from (select {value} as value from {records} where {matches}) found
+where {among} group by found.value order by total desc, value limit %(most)s;
 
 -- facet_of_list: the same for each value of lists; one that has no list, or an empty one, counts as null.
 select e.value, count(distinct found.id) as total
 from (select {id} as id, {value} as value from {records} where {matches}) found
 left join lateral jsonb_array_elements_text(case jsonb_typeof(found.value) when 'array' then found.value end) e on true
-group by e.value order by total desc, e.value limit %(most)s;
+where {among} group by e.value order by total desc, e.value limit %(most)s;
 
 -- items: these items, with their projects (those that are shown).
 select i.id, i.name, i.status, i.metadata, i.revision, i.created_at, i.updated_at,
@@ -174,6 +174,9 @@ c.id in (select x.computed_file_id from computed_file_item x join item i on i.id
 
 -- name_search: the record's name or one of its declared texts contains this, whatever its case.
 strpos(lower(concat_ws(e'\n', {values}) collate "default"), lower({given}::text collate "default")) > 0
+
+-- has_letters: these letters stand in the value, whatever their case and its type.
+strpos(lower({value}::text collate "default"), lower({given}::text collate "default")) > 0
 
 -- is_null: there is no value.
 {value} is null
