@@ -6,11 +6,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from tidemill.api.door import Json, Session, Site
 from tidemill.publishing import computed_files as service
 from tidemill.publishing import members as contents
+from tidemill.publishing import retiring
 
 router = APIRouter(prefix="/computed-files", tags=["computed files"])
 
@@ -21,13 +23,39 @@ async def listing(
     project: Annotated[list[str] | None, Query(description="Only of these projects.")] = None,
     package: Annotated[str | None, Query(description="Only the package of this file name.")] = None,
     replaced: Annotated[bool, Query(description="Also files that were replaced.")] = False,
+    left_over: Annotated[bool, Query(description="Only packages that nothing calls for any more.")] = False,
     limit: Annotated[int, Query(ge=1, le=service.MOST_ROWS)] = 100,
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> Response:
     rows = await service.listing(
-        session, projects=project, package=package, replaced=replaced, limit=limit, offset=offset
+        session,
+        projects=project,
+        package=package,
+        replaced=replaced,
+        left_over=left_over,
+        limit=limit,
+        offset=offset,
     )
     return Json({"computed_files": rows, "totals": await service.totals(session)})
+
+
+class Retire(BaseModel):
+    """Which packages that are left over are to be retired; without names and projects all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str] = Field(default_factory=list, max_length=10_000)
+    projects: list[str] | None = None
+    dry_run: bool = True
+
+
+@router.post("/retire", summary="Take packages that nothing calls for any more out of the offer; first say which")
+async def retire(session: Session, body: Retire) -> Response:
+    if body.dry_run:
+        would = await retiring.preview(session, projects=body.projects, names=body.names)
+        return Json({"done": False, "packages": [asdict(one) for one in would]})
+    did = await retiring.retire(session, projects=body.projects, names=body.names)
+    return Json({"done": True, "packages": [asdict(one) for one in did.packages], "cancelled": did.cancelled})
 
 
 @router.get("/{file}", summary="One computed file, replaced or not, with the items that it holds")

@@ -101,6 +101,7 @@ async def delete(session: AsyncSession, name: str, revision: int | None = None) 
             f"{name!r} cannot be deleted: there are {', '.join(reasons)}.",
             hint="What was done to an item is kept. Give it a status that keeps it out of work, such as `hidden`.",
         )
+    await fetch(session, "left_over.withdraw", {"item": held.id})
     await fetch(session, "items.delete", {"item": held.id})
 
 

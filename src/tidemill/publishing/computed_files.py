@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.errors import InvalidInput, NotFound, UnknownIds
+from tidemill.publishing import left_over as left_overs
 
 MOST_ROWS = 1000
 
@@ -19,10 +20,12 @@ STATES = {
     "being checked": "It was built, and is not published until its bytes have been seen in the store.",
     "failed": "The last run could not make it; what was there before, if anything, can be fetched.",
     "missing": "There is none: its run was cancelled, or taken away.",
-    "purged": "Its project was taken away, and its files with it.",
+    "purged": "Its project was taken away, or nothing called for it any more; its files went with that.",
+    "left over": "Nothing calls for it any more; it can be fetched until it is retired.",
     "expired": "It can no longer be fetched.",
     "replaced": "Another was made; its bytes are there until the links that were given out have run out.",
-    "removed": "Another was made, and its bytes are gone.",
+    "retired": "Nothing called for it any more; its bytes are there until the links that were given out have run out.",
+    "removed": "It was replaced or retired, and its bytes are gone.",
 }
 """How a package or one of its files may stand."""
 
@@ -33,13 +36,15 @@ async def listing(
     projects: Sequence[str] | None = None,
     package: str | None = None,
     replaced: bool = False,
+    left_over: bool = False,
     limit: int = 100,
     offset: int = 0,
 ) -> list[Row]:
     """Packages in order of name, each with its current file where it has one (`id` None: it has none), and with
     `replaced` those before it: `id, name, package, project, state` (one of `STATES`), `size, sha256, files, store, key,
     attributes, created_at, updated_at, replaced_at, removed_at, expires_at, downloads`; the attempt that made it: `run,
-    task, fence`; and `newest_run, reason` of the package's newest task.
+    task, fence`; `newest_run, reason` of the package's newest task; and `left_over`: why nothing calls for it any more,
+    where that is so (alone those, if asked for).
 
     Raises InvalidInput, UnknownIds.
     """
@@ -53,6 +58,7 @@ async def listing(
         "projects": None if projects is None else list(projects),
         "item": package,
         "replaced": replaced,
+        "left_over": left_over,
         "limit": limit,
         "offset": max(0, offset),
     }
@@ -68,7 +74,8 @@ async def get(session: AsyncSession, file: int) -> Row:
 
 
 async def totals(session: AsyncSession) -> Row:
-    """How many `packages` the site knows, how many of them have a `current` file, and the `size` of these in bytes."""
+    """How many `packages` the site knows, how many of them have a `current` file, the `size` of these in bytes, and how
+    many of them are `left_over`."""
     row = await fetch_one(session, "computed_files.totals")
     assert row is not None
-    return row
+    return row | {"left_over": await left_overs.count(session)}

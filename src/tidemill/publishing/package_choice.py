@@ -39,7 +39,10 @@ class Wanted:
     """Bytes of the files in it."""
     metadata: Mapping[str, Any]
     """What its record is to say."""
-    stored: Row
+    why: str
+    """Why it is to be made, in words."""
+    stored: Row | None
+    """None in a rehearsal."""
 
 
 @dataclass(slots=True)
@@ -55,8 +58,13 @@ class Choice:
     busy: list[Busy] = field(default_factory=list)
     _wanted: list[Wanted] = field(default_factory=list)
 
-    async def consider(self, session: AsyncSession, documents: DocumentStore, plans: Sequence[PackagePlan]) -> None:
-        """Sort out what is there and unchanged. Raises InvalidInput (for a name), Conflict (the name is an item's)."""
+    async def consider(
+        self, session: AsyncSession, documents: DocumentStore | None, plans: Sequence[PackagePlan]
+    ) -> None:
+        """Sort out what is there and unchanged. Without `documents` it is a rehearsal, which keeps nothing.
+
+        Raises InvalidInput (for a name), Conflict (the name is an item's).
+        """
         found = await _standing(session, [plan.name for plan in plans])
         for plan in plans:
             check_name(plan.name)
@@ -67,11 +75,13 @@ class Choice:
             elif self._serves(row, _said(plan)) and row is not None and _tells(row, _said(plan)):
                 self.unchanged += 1
             else:
-                stored = (await documents.keep(plan.document)).as_row()
-                metadata = _said(plan) | {"plan": stored["sha256"], "size": plan.size, "files": plan.files}
-                self._wanted.append(Wanted(plan.name, plan.package, plan.size, metadata, stored))
+                stored = (await documents.keep(plan.document)).as_row() if documents is not None else None
+                plan_of = stored["sha256"] if stored is not None else None
+                metadata = _said(plan) | {"plan": plan_of, "size": plan.size, "files": plan.files}
+                why = self._why(row, metadata)
+                self._wanted.append(Wanted(plan.name, plan.package, plan.size, metadata, why, stored))
 
-    async def settle(self, session: AsyncSession) -> list[Wanted]:
+    async def settle(self, session: AsyncSession, *, rehearsal: bool = False) -> list[Wanted]:
         """Those that are due now. Where the bytes stay as they are, record and file say what else is new."""
         due, described = [], []
         for chunk in _chunks(self._wanted):
@@ -86,7 +96,7 @@ class Choice:
                     described.append(one)
                 else:
                     due.append(one)
-        if described:
+        if described and not rehearsal:
             await keep(session, described)
             await fetch(session, "package_runs.describe", {"names": written([one.name for one in described])})
         return due
@@ -97,10 +107,18 @@ class Choice:
             return False
         return self.anywhere or bool(row["store"] == self.store.url)
 
+    def _why(self, row: Row | None, metadata: Mapping[str, Any]) -> str:
+        """Why one is due that does not serve, in words."""
+        if row is None or row["fingerprint"] is None:
+            return "it is not there"
+        if row["fingerprint"] != metadata["fingerprint"]:
+            return "what goes into it is other by now"
+        return "asked for anew" if self.regenerate else "it lies in another store"
+
 
 async def keep(session: AsyncSession, wanted: Sequence[Wanted]) -> None:
     """Make packages, or renew what their records say."""
-    stored = orjson.dumps([one.stored for one in wanted]).decode()
+    stored = orjson.dumps([one.stored for one in wanted if one.stored is not None]).decode()
     await fetch(session, "tasks.store", {"documents": stored})
     rows = [{"name": one.name, "metadata": dict(one.metadata)} for one in wanted]
     await fetch(session, "package_runs.upsert", {"rows": written(rows)})

@@ -23,8 +23,9 @@ from tidemill.errors import Conflict, InvalidInput
 from tidemill.pipelines import apps, pipelines
 from tidemill.pipelines.apps import AppFacts, AppSettings
 from tidemill.pipelines.pipelines import StepWish
-from tidemill.publishing import planning
-from tidemill.publishing.package_choice import Busy, Choice, keep
+from tidemill.publishing import left_over, planning
+from tidemill.publishing.left_over import Called, LeftOver
+from tidemill.publishing.package_choice import Busy, Choice, Wanted, keep
 from tidemill.publishing.planning import LeftOut
 from tidemill.runner import runs
 from tidemill.storage.documents import DocumentStore
@@ -67,6 +68,10 @@ class Begun:
     busy: list[Busy] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     """Packages that were not even planned, and why."""
+    left_over: list[LeftOver] = field(default_factory=list)
+    """Packages that are there, and that nothing calls for any more."""
+    due: list[Wanted] = field(default_factory=list)
+    """Those that the run makes, with the reason; in a rehearsal those that it would make."""
 
     @property
     def faults(self) -> list[LeftOut]:
@@ -80,27 +85,43 @@ async def begin(session: AsyncSession, documents: DocumentStore, wish: Wish) -> 
     One that a run has in hand is left alone. Raises InvalidInput (an upload to nowhere, a declaration that cannot be
     read), UnknownIds (projects), Conflict (a package is named like an item).
     """
+    begun, choice, called = await _chosen(session, documents, wish)
+    await _start(session, documents, begun, choice, projects=wish.projects)
+    begun.left_over = await left_over.among(session, called)
+    await left_over.note(session, called, begun.left_over)
+    return begun
+
+
+async def rehearse(session: AsyncSession, wish: Wish) -> Begun:
+    """What `begin` would do; nothing is kept. Raises as `begin` does."""
+    begun, choice, called = await _chosen(session, None, wish)
+    _take(begun, choice, await choice.settle(session, rehearsal=True))
+    begun.left_over = await left_over.among(session, called)
+    return begun
+
+
+async def _chosen(session: AsyncSession, documents: DocumentStore | None, wish: Wish) -> tuple[Begun, Choice, Called]:
+    """All plans considered."""
     site = await _publishing(session)
     store = place(site, wish.folder, upload=wish.upload)
-    begun = Begun(store)
+    begun, called = Begun(store), Called(wish.projects)
     choice = Choice(store, anywhere=not (wish.upload or site.get("upload")), regenerate=wish.regenerate)
-    made: set[str] = set()
 
     async def planned() -> AsyncIterator[PackagePlan]:
         async for part in planning.surveys(session, projects=wish.projects, store=store):
             begun.left_out += part.left_out
             for plan in part.plans:
-                if plan.name in made:
+                if plan.name in called.names:
                     why = f"the file name {plan.name!r} is that of another package, too"
                     begun.left_out.append(LeftOut(plan.package, plan.project, why, True, 1))
                     continue
-                made.add(plan.name)
+                called.names.add(plan.name)
                 yield plan
+            called.take(part)
 
     async for chunk in _chunks(planned()):
         await choice.consider(session, documents, chunk)
-    await _start(session, documents, begun, choice, projects=wish.projects)
-    return begun
+    return begun, choice, called
 
 
 async def begin_plans(session: AsyncSession, documents: DocumentStore, plans: Iterable[PackagePlan]) -> Begun:
@@ -186,7 +207,7 @@ async def _start(
     """Let what is due enter a run, if anything is. From here on nobody else begins one, until the transaction ends."""
     await fetch(session, "package_runs.alone")
     due = await choice.settle(session)
-    begun.busy, begun.unchanged = choice.busy, choice.unchanged
+    _take(begun, choice, due)
     if not due:
         return
     await ensure_pipeline(session)
@@ -196,10 +217,15 @@ async def _start(
     batch = Batch(name=title["name"], description=_description(projects), made_from={OF_PACKAGES: len(due)})
     session.add(batch)
     await session.flush()
-    begun.packages, begun.size = [one.name for one in due], sum(one.size for one in due)
     await fetch(session, "batches.from_names", {"batch": batch.id, "names": written(begun.packages)})
     begun.batch = batch.name
     begun.run = await runs.start(session, documents, runs.Start(batch.name, PACKING, reuse=False))
+
+
+def _take(begun: Begun, choice: Choice, due: list[Wanted]) -> None:
+    """Say what was chosen."""
+    begun.busy, begun.unchanged, begun.due = choice.busy, choice.unchanged, due
+    begun.packages, begun.size = [one.name for one in due], sum(one.size for one in due)
 
 
 def _description(projects: Sequence[str] | None) -> str:

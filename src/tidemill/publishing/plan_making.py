@@ -123,9 +123,7 @@ def package_plan(
     """
     entry = made.entry
     project = stock.project if entry.per != "site" else None
-    subject = Subject(
-        project.name if project else None, tuple(one.name for one in items) if entry.per == "item" else ()
-    )
+    subject = _subject(entry, stock, items)
     name = package_name(entry.file, subject)
     qualified = [one for one in items if one.good and _qualifies(entry, one, stock)]
     if entry.per == "item" and len(qualified) < len(items):
@@ -156,6 +154,16 @@ def package_plan(
         sources=places.sources,
         store=places.store,
     )
+
+
+def file_name(entry: PackageEntry, stock: Stock, items: Sequence[PackItem]) -> str:
+    """What the package of these items, or of the stock, is called. Raises InvalidInput."""
+    return package_name(entry.file, _subject(entry, stock, items))
+
+
+def _subject(entry: PackageEntry, stock: Stock, items: Sequence[PackItem]) -> Subject:
+    project = stock.project.name if stock.project and entry.per != "site" else None
+    return Subject(project, tuple(one.name for one in items) if entry.per == "item" else ())
 
 
 def _qualifies(entry: PackageEntry, item: PackItem, stock: Stock) -> bool:

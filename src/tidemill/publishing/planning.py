@@ -19,6 +19,7 @@ from tidemill.publishing.plan_making import (
     Places,
     Stock,
     declaration,
+    file_name,
     package_plan,
 )
 
@@ -55,6 +56,13 @@ class Survey:
 
     plans: list[PackagePlan] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    """File names of packages that there would be, if it were not for this reason."""
+    unsure: set[tuple[str, str | None]] = field(default_factory=set)
+    """Declarations and projects of which nobody can say now which packages there are: something has to be mended, or
+    is locked."""
+    locked: set[str] = field(default_factory=set)
+    """Projects that are locked."""
 
     @property
     def faults(self) -> list[LeftOut]:
@@ -170,6 +178,7 @@ async def _of_stock(session: AsyncSession, declared: Sequence[Declaration], stoc
             continue
         if stock.project and stock.project.locked:
             found.leave_out(entry.name, whose, "the project is locked", False)
+            found.locked.add(stock.project.name)
         elif entry.per == "project" and stock.project:
             if matches(entry.where, stock.project.metadata):
                 _try(found, made, stock, projects, stock.items, places)
@@ -178,6 +187,7 @@ async def _of_stock(session: AsyncSession, declared: Sequence[Declaration], stoc
             for items in await _groups(session, entry, stock):
                 if any(one.locked for one in items):
                     found.leave_out(entry.name, whose, "an item stands in a locked project, too", False, items[0].name)
+                    found.unsure.add((entry.name, whose))
                 elif all(matches(entry.where, one.metadata) for one in items):
                     _try(found, made, stock.of(items, own=own), projects, items, places)
     return found
@@ -213,8 +223,10 @@ def _try(
         found.plans.append(package_plan(made, stock, projects, items, places))
     except NotMade as reason:
         found.leave_out(made.entry.name, whose, str(reason), False, item)
+        found.absent[file_name(made.entry, stock, items)] = str(reason)
     except InvalidInput as error:
         found.leave_out(made.entry.name, whose, error.message, True, item)
+        found.unsure.add((made.entry.name, whose if made.entry.per != "site" else None))
 
 
 async def _of_site(

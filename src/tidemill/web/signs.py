@@ -21,6 +21,7 @@ SIGNS = {
     "being built": "◐",
     "being checked": "◐",
     "missing": "○",
+    "left over": "◌",
 }
 
 COLOURS = {
@@ -35,6 +36,7 @@ COLOURS = {
     "being built": "running",
     "being checked": "running",
     "missing": "waiting",
+    "left over": "paused",
 }
 """Words that are not task states, and the task state whose colour they wear."""
 

@@ -105,14 +105,17 @@ select c.id, i.name, i.id as item_id, coalesce(c.package, i.metadata ->> 'packag
        coalesce(p.name, i.metadata ->> 'project') as project, c.size, c.sha256, c.fingerprint, c.store, c.key, c.files,
        coalesce(c.attributes, i.metadata -> 'attributes', '{}') as attributes, c.created_at, c.updated_at, c.replaced_at,
        c.removed_at, c.expires_at, c.downloads, c.task_id as task, c.fence, made.run_id as run,
-       newest.run_id as newest_run, newest.reason,
+       newest.run_id as newest_run, newest.reason, unwanted.why as left_over,
        case when c.removed_at is not null then 'removed'
+            when c.replaced_at is not null and made.run_id <= (i.metadata ->> 'after_run')::bigint then 'retired'
             when c.replaced_at is not null then 'replaced'
             when newest.state in ('waiting', 'running', 'submitted') then 'being built'
             when newest.state = 'done' and result.fence is not null
                  and newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0) and (c.id is null or made.run_id <= newest.run_id)
                  and (newest.id, result.fence) is distinct from (c.task_id, c.fence) then 'being checked'
             when c.expires_at < now() then 'expired'
+            when unwanted.why is not null and (c.id is not null or newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0))
+                 then 'left over'
             when newest.state = 'failed' then 'failed'
             when c.id is null and newest.run_id <= (i.metadata ->> 'after_run')::bigint then 'purged'
             when c.id is null then 'missing'
@@ -130,7 +133,14 @@ left join lateral (
     where a.task_id = newest.id and a.step = newest.step and a.outcome = 'done' and a.superseded_at is null
     order by a.fence desc limit 1
 ) result on true
-where i.kind = 'package'
+cross join lateral (
+    select case when i.metadata ->> 'package' = 'dataset' or c.replaced_at is not null then null
+                when not exists (select from site s
+                                 where s.packages @> jsonb_build_array(jsonb_build_object('name', i.metadata -> 'package')))
+                then 'the site file declares no package ''' || (i.metadata ->> 'package') || ''' any more'
+                else i.metadata ->> 'left_over' end as why
+) unwanted
+where i.kind = 'package' and (%(left_over)s is not true or unwanted.why is not null)
   and (%(replaced)s or c.id is not null or newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0))
   and (%(projects)s::text[] is null or i.metadata ->> 'project' = any(%(projects)s))
   and (%(item)s::text is null or i.name = %(item)s)
@@ -177,7 +187,11 @@ from project p where p.name = %(project)s and c.project_id = p.id and c.removed_
 returning c.id;
 
 -- totals: how many packages there are, how many of them have a current file, and their bytes.
-select (select count(*) from item where kind = 'package') as packages, count(*) as current, coalesce(sum(size), 0)::bigint as size
+select (select count(*) from item i
+        where i.kind = 'package'
+          and (not i.metadata ? 'after_run' or exists (select from computed_file o where o.item_id = i.id and o.replaced_at is null)
+               or exists (select from task t where t.item_id = i.id and t.run_id > (i.metadata ->> 'after_run')::bigint))) as packages,
+       count(*) as current, coalesce(sum(size), 0)::bigint as size
 from computed_file where replaced_at is null and item_id is not null;
 
 -- unknown_projects: which of these names are no project's.
