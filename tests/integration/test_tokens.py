@@ -70,7 +70,7 @@ def may(role: Role, method: str, path: str) -> bool:
         return role is Role.WORKER and method != "WS"
     if role is Role.WORKER or path.startswith("/api/tokens"):
         return False
-    return role is Role.OPERATOR or method in {"GET", "HEAD", "WS"} or path.split("/")[1] == "v1"
+    return role is Role.OPERATOR or method in {"GET", "HEAD", "WS"} or path.split("/")[1] in {"v1", "portal"}
 
 
 async def test_every_route_is_closed_to_the_roles_that_it_is_not_for(database: Database, web: Web) -> None:

@@ -131,9 +131,11 @@ def log_all(*, json: bool) -> None:
 def _log(level: int, *, json: bool = False) -> None:
     import structlog
 
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    renderer: Any = structlog.processors.JSONRenderer()
+    if not json:
+        # Its own tracebacks show every variable: slow where they are large, and secrets are among them.
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

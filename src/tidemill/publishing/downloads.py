@@ -21,6 +21,9 @@ from tidemill.storage.presigning import presigned, size_in_store
 PURPOSE = "downloads"
 """What links are signed with: `Settings.signing_key` of this."""
 
+HEAD_ALONE = "tidemill.head"
+"""In the ASGI scope of a request for the head of an answer: nobody takes anything, so nothing is counted."""
+
 
 class Signing(Protocol):
     """What links need of a site that is open."""
@@ -44,11 +47,18 @@ class Served:
 
 
 async def link(
-    session: AsyncSession, site: Signing, computed_file_id: int, holder: Person | None, *, base: str = ""
+    session: AsyncSession,
+    site: Signing,
+    computed_file_id: int,
+    holder: Person | None,
+    *,
+    base: str = "",
+    counted: bool = True,
 ) -> Link:
     """A link to a computed file, for the holder of a token (None: for an operator), and count it as a download.
 
-    `base`: the site's address as its caller knows it (`https://portal.example.org`), for links to the site itself.
+    `base`: the site's address as its caller knows it (`https://portal.example.org`), for links to the site itself;
+    `counted` False: somebody only looks whether there is one.
     Raises NotFound, Gone (replaced, removed, expired), KeyRefused, and StorageAway where the file's store does not
     answer or no longer has it; then nothing is counted.
     """
@@ -59,12 +69,19 @@ async def link(
         raise NotFound(f"There is no computed file {computed_file_id}.")
     _check_offered(row)
     made = await _made(site, "computed", row, person, dated(row["name"], row["now"].date()), base)
-    await fetch(session, "downloads.count", {"id": computed_file_id, "person": person})
+    if counted:
+        await fetch(session, "downloads.count", {"id": computed_file_id, "person": person})
     return made
 
 
 async def original_link(
-    session: AsyncSession, site: Signing, file_id: int, holder: Person | None, *, base: str = ""
+    session: AsyncSession,
+    site: Signing,
+    file_id: int,
+    holder: Person | None,
+    *,
+    base: str = "",
+    counted: bool = True,
 ) -> Link:
     """Likewise to an original file as it lies in its source, where `publishing.originals` offers them."""
     _check_holder(holder)
@@ -73,7 +90,9 @@ async def original_link(
     if row is None:
         raise NotFound(f"There is no original file {file_id} to be downloaded.")
     made = await _made(site, "original", row, person, PurePosixPath(row["key"]).name or "file", base)
-    await fetch(session, "downloads.note_original", {"original": f"{row['source']}/{row['key']}", "person": person})
+    if counted:
+        noted = {"original": f"{row['source']}/{row['key']}", "person": person}
+        await fetch(session, "downloads.note_original", noted)
     return made
 
 

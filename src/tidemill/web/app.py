@@ -21,6 +21,7 @@ from tidemill.settings import Settings
 from tidemill.storage.documents import DocumentStore
 from tidemill.web import downloads, pages
 from tidemill.web.guard import Guard
+from tidemill.web.head import HeadAsGet
 from tidemill.web.origins import Hosts
 from tidemill.web.pages import portal_door
 from tidemill.web.rendering import problem
@@ -80,7 +81,7 @@ def make_app(
     app.add_exception_handler(Exception, _unforeseen)
     settings = site.settings
     return Guard(
-        app,
+        HeadAsGet(app),
         key=settings.web_key(),
         hosts=Hosts(settings.host, settings.hosts),
         keyring=Keyring(site.database),

@@ -147,7 +147,7 @@ class Guard:
         path = "/" + quote(scope["path"].lstrip("/\\"), safe="/~:@!$&'()*+,;=-._")
         answer = RedirectResponse(path + (f"?{rest}" if rest else ""), status_code=303)
         answer.set_cookie(
-            _cookie_name(headers), cookie, max_age=COOKIE_AGE, httponly=True, samesite="strict",
+            guard_cookie(headers), cookie, max_age=COOKIE_AGE, httponly=True, samesite="strict",
             secure=scope.get("scheme") == "https",
         )  # fmt: skip
         return answer
@@ -198,14 +198,15 @@ def _bearer(headers: Headers) -> str:
 
 def _cookie(headers: Headers) -> str:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(headers))
+        found = SimpleCookie(headers.get("cookie", "")).get(guard_cookie(headers))
     except CookieError:
         return ""
     return found.value if found is not None else ""
 
 
-def _cookie_name(headers: Headers) -> str:
-    """With the port in it: browsers share cookies between the ports of a host, and each may be another site."""
+def guard_cookie(headers: Headers) -> str:
+    """The cookie that keeps a key. With the port in it: browsers share cookies between the ports of a host, and each
+    may be another site."""
     _, _, port = headers.get("host", "").rpartition(":")
     return f"tidemill-{port if port.isdecimal() else 'key'}"
 

@@ -8,7 +8,8 @@ from tidemill.domain.roles import Role
 
 READING = frozenset({"GET", "HEAD"})
 PORTAL_API = "/v1"
-OPEN = (PORTAL_API, "/portal", "/download", "/static")
+PORTAL = "/portal"
+OPEN = (PORTAL_API, PORTAL, "/download", "/static")
 """What people outside may ask for without a key; whoever answers there decides what they get."""
 
 WORKERS = "/api/worker"
@@ -35,7 +36,10 @@ def refusal(role: Role, method: str | None, path: str, name: str = "") -> str | 
         return f"This token is {_a(role)}: working needs a worker's."
     if below(path, TOKENS):
         return "Tokens are given out with the site's own key."
-    if role is Role.READER and not (method is None or method in READING or below(path, PORTAL_API)):
+    # On the portal, too, what is done is a person's own, whose key it takes.
+    if role is Role.READER and not (
+        method is None or method in READING or below(path, PORTAL_API) or below(path, PORTAL)
+    ):
         if name and below(path, f"{CURSORS}/{name}"):
             return None
         own = f" but its own cursors, {name} and {name}/…" if below(path, CURSORS) else ""

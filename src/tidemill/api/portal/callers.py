@@ -10,6 +10,7 @@ from tidemill.accounts.keyring import HOLDER
 from tidemill.accounts.people import NOT_VALID, Person
 from tidemill.domain.roles import Role
 from tidemill.errors import KeyRefused
+from tidemill.publishing.downloads import HEAD_ALONE
 
 KEY = "api-key"
 """The header that a person's key comes in."""
@@ -44,6 +45,11 @@ async def downloader_of(request: Request, session: AsyncSession) -> Person | Non
     if is_operator(request):
         return None
     raise KeyRefused(NOT_VALID)
+
+
+def takes(request: Request) -> bool:
+    """Whether a link in the answer is taken, and so counted; not where only its head is wanted."""
+    return HEAD_ALONE not in request.scope
 
 
 def base_of(request: Request) -> str:

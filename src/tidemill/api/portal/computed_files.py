@@ -11,7 +11,7 @@ from tidemill.accounts import people
 from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal import shapes
 from tidemill.api.portal.access import Shown
-from tidemill.api.portal.callers import base_of, key_of
+from tidemill.api.portal.callers import base_of, key_of, takes
 from tidemill.api.portal.pages import asked, paged
 from tidemill.catalogue import browsing
 from tidemill.domain.shop_window import Noun
@@ -38,5 +38,5 @@ async def one(
     if key is None:
         return Json(shape)
     person = await people.downloader(session, key)
-    link = await downloads.link(session, site, number, person, base=base_of(request))
+    link = await downloads.link(session, site, number, person, base=base_of(request), counted=takes(request))
     return Json(shape | {"download_url": link.url, "download_filename": link.filename})

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tidemill.accounts.people import Person
 from tidemill.api.door import Json, OpenSite, Session, Site
 from tidemill.api.portal.bodies import body_of
-from tidemill.api.portal.callers import base_of, downloader_of, may_act
+from tidemill.api.portal.callers import base_of, downloader_of, may_act, takes
 from tidemill.api.portal.pages import page_address
 from tidemill.errors import AccessRefused, NotFound
 from tidemill.publishing import datasets, downloads
@@ -74,7 +74,8 @@ async def one(request: Request, session: Session, site: Site, number: Annotated[
     found = await datasets.get(session, person, _id(number))
     shape = _shape(found)
     if found.file is not None:
-        link = await downloads.link(session, site, found.file["id"], person, base=base_of(request))
+        base, counted = base_of(request), takes(request)
+        link = await downloads.link(session, site, found.file["id"], person, base=base, counted=counted)
         shape |= {"download_url": link.url, "download_filename": link.filename}
     return Json(shape)
 

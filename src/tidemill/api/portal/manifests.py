@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal import catalogue
 from tidemill.api.portal.access import Shown
-from tidemill.api.portal.callers import base_of, downloader_of, key_of
+from tidemill.api.portal.callers import base_of, downloader_of, key_of, takes
 from tidemill.domain.shop_window import Noun
 from tidemill.publishing import manifests
 from tidemill.publishing.manifests import Per
@@ -39,7 +39,7 @@ async def manifest(
     files = await manifests.listed(session, name, per=per, packages=package)
     if key_of(request) is not None or form == "curl":
         person = await downloader_of(request, session)
-        if form != "sha256":
+        if form != "sha256" and takes(request):
             files = await manifests.linked(session, site, files, person, base=base_of(request))
     if form == "json":
         size = sum(one.row["size"] for one in files)

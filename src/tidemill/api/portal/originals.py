@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal.access import Shown
-from tidemill.api.portal.callers import base_of, downloader_of
+from tidemill.api.portal.callers import base_of, downloader_of, takes
 from tidemill.api.portal.pages import page_address
 from tidemill.db.database import Row
 from tidemill.domain.vocabulary import as_key
@@ -46,7 +46,8 @@ async def listing(
 async def one(request: Request, session: Session, site: Site, number: Annotated[int, Path(ge=1, lt=2**63)]) -> Response:
     """For the holder of a key alone; each time that it is given is on record as a download."""
     person = await downloader_of(request, session)
-    link = await downloads.original_link(session, site, number, person, base=base_of(request))
+    base, counted = base_of(request), takes(request)
+    link = await downloads.original_link(session, site, number, person, base=base, counted=counted)
     told = {"id": number, "size_in_bytes": link.size, "expires_at": link.expires_at}
     return Json(told | {"download_url": link.url, "download_filename": link.filename})
 

@@ -21,6 +21,7 @@ from tidemill.errors import TidemillError
 from tidemill.publishing import datasets
 from tidemill.publishing.datasets import Dataset
 from tidemill.web import portal_basket
+from tidemill.web.guard import guard_cookie
 from tidemill.web.origins import own_origin
 from tidemill.web.rendering import problem_title, render, site_of
 from tidemill.web.words import Words, words_of
@@ -148,7 +149,7 @@ async def know(request: Request) -> None:
     """A dependency of all the portal's pages: who asks. What changes something must come from a page of ours."""
     if request.method not in ("GET", "HEAD") and not own_origin(request.headers, required=True):
         raise HTTPException(403, "This request comes from another site's page.")
-    secret = request.cookies.get(cookie_name(request), "")
+    secret = request.cookies.get(cookie_name(request), "") or _key_in_address(request)
     person, gathered = None, 0
     if secret:
         async with site_of(request).database.begin() as session:
@@ -226,6 +227,15 @@ def keep_key(request: Request, answer: Response, secret: str) -> None:
 def forget_key(request: Request, answer: Response) -> None:
     """Let this browser forget it."""
     answer.delete_cookie(cookie_name(request), path=TOP)
+    if _key_in_address(request):
+        answer.delete_cookie(guard_cookie(request.headers))
+
+
+def _key_in_address(request: Request) -> str:
+    """A person's key that came behind the address once (`?key=`), and which the guard lets the browser keep."""
+    holder = request.scope.get(HOLDER)
+    downloads = holder is not None and holder.role is Role.DOWNLOADER
+    return request.cookies.get(guard_cookie(request.headers), "") if downloads else ""
 
 
 def cookie_name(request: Request) -> str:

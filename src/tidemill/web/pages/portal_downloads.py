@@ -23,7 +23,7 @@ class Linker(Protocol):
     """Makes a link to one file, and counts it."""
 
     def __call__(
-        self, session: AsyncSession, site: OpenSite, number: int, holder: Person | None, /, *, base: str
+        self, session: AsyncSession, site: OpenSite, number: int, holder: Person | None, /, *, base: str, counted: bool
     ) -> Awaitable[Link]: ...
 
 
@@ -65,5 +65,6 @@ async def _link(request: Request, number: int, linker: Linker) -> Link:
     person = visitor_of(request).person
     if person is None and not visitor_of(request).operates:
         raise KeyRefused
-    async with site_of(request).database.begin() as session:
-        return await linker(session, site_of(request), number, person, base=str(request.base_url))
+    site, base, counted = site_of(request), str(request.base_url), downloads.HEAD_ALONE not in request.scope
+    async with site.database.begin() as session:
+        return await linker(session, site, number, person, base=base, counted=counted)

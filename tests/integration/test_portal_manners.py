@@ -1,0 +1,107 @@
+"""What clients of the portal's doors may count on besides the answers: HEAD, OPTIONS, and who may act there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from sqlalchemy import text
+from tests.portal import key_for
+from tests.portal_catalogue import BODY, lay
+from tests.webserver import Web, web_site
+
+from tidemill.accounts import tokens
+from tidemill.db.database import Database
+from tidemill.domain.roles import Role
+
+
+@pytest.fixture
+async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
+    await lay(database, store=tmp_path / "store", terms="2026-1")
+    async with web_site(database, database_url, tmp_path) as web:
+        yield web
+
+
+@pytest.fixture
+async def nobody(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as client:
+        yield client
+
+
+async def downloads(database: Database) -> int:
+    async with database.begin() as session:
+        return int((await session.execute(text("select count(*) from download"))).scalar_one())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/", "/v1/samples", "/v1/samples/?diagnosis=Ganglioglioma", "/v1/samples/S1", "/v1/samples/none",
+        "/v1/stats", "/v1/schema", "/v1/docs", "/v1/computed-files/1", "/portal", "/portal/samples",
+        "/portal/samples/S1",
+        "/portal/projects/P1", "/portal/none", "/portal/terms",
+        "/portal/computed-files/1/download", "/static/portal.css",
+    ],
+)  # fmt: skip
+async def test_head_is_get_without_the_body(nobody: httpx2.AsyncClient, path: str) -> None:
+    head, get = await nobody.head(path), await nobody.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    for name in ("content-type", "content-length", "location", "vary", "content-security-policy"):
+        assert head.headers.get(name) == get.headers.get(name), name
+
+
+async def test_head_of_a_download_tells_its_size_and_counts_nothing(
+    database: Database, nobody: httpx2.AsyncClient
+) -> None:
+    key = {"API-KEY": await key_for(database)}
+    head = await nobody.head("/v1/computed-files/2", headers=key)
+    assert head.status_code == 200
+    assert (await nobody.head("/v1/computed-files/2", headers={"API-KEY": "bad"})).status_code == 403
+    assert (await nobody.head("/v1/projects/P1/manifest?format=curl", headers=key)).status_code == 200
+    assert await downloads(database) == 0
+    link = (await nobody.get("/v1/computed-files/2", headers=key)).json()["download_url"]
+    head = await nobody.head(link)
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(BODY)), b"")
+    assert await downloads(database) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/", "GET, HEAD, OPTIONS"),
+        ("/v1/samples", "GET, HEAD, OPTIONS"),
+        ("/v1/projects/P1/", "GET, HEAD, OPTIONS"),
+        ("/v1/tokens/", "POST, OPTIONS"),
+        ("/v1/tokens/some", "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        ("/v1/datasets", "GET, POST, HEAD, OPTIONS"),
+    ],
+)
+async def test_options_tells_what_can_be_asked(nobody: httpx2.AsyncClient, path: str, methods: str) -> None:
+    answer = await nobody.options(path)
+    assert (answer.status_code, answer.headers["allow"]) == (200, methods)
+    assert answer.json()["renders"] == ["application/json"]
+
+
+async def test_a_readers_token_reads_the_portal_and_takes_the_terms_as_anybody(database: Database, web: Web) -> None:
+    async with database.begin() as session:
+        reader = (await tokens.create(session, "look", Role.READER))[0]
+    async with httpx2.AsyncClient(base_url=web.url, follow_redirects=True, headers={"Origin": web.url}) as browser:
+        assert (await browser.get(f"/portal?key={reader}")).status_code == 200
+        form = {"email": "ada@example.org", "accept": "yes", "version": "2026-1"}
+        page = await browser.post("/portal/terms", data=form)
+        assert page.status_code == 200
+        assert "Your key, shown this once" in page.text
+        page = await browser.post("/portal/basket/add", data={"project": "P1", "item": "S1", "part": "SINGLE_CELL"})
+        assert (page.status_code, page.url.path) == (200, "/portal/basket")
+        assert (await browser.post("/runs/1/cancel")).status_code == 403
+
+
+async def test_a_persons_key_in_the_address_is_their_own_on_the_portal(database: Database, web: Web) -> None:
+    key = await key_for(database)
+    async with httpx2.AsyncClient(base_url=web.url, follow_redirects=True) as browser:
+        page = await browser.get(f"/portal/key?key={key}")
+        assert "a@b.org" in page.text
+        answer = await browser.get("/portal/computed-files/2/download")
+        assert (answer.status_code, answer.content) == (200, BODY)
