@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import boto3
-import botocore
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tidemill.storage.stores import Seen
 from tidemill.storage.troubles import trouble
 
 
 def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen], bool]:
     """The next page of keys behind `after`, whatever they are, and whether there are more. Raises StorageError."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     bucket, prefix = _place(url)
     try:
         page = client(options).list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=prefix + after)
@@ -31,6 +28,11 @@ def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen
 
 def client(options: Mapping[str, Any]) -> Any:
     """A client of the service that `options` name (see `open_store`); secrets come from the environment."""
+    # Imported only where S3 is spoken to in this way: it is a fifth of what a command's start would take.
+    import boto3
+    import botocore
+    from botocore.config import Config
+
     settings: dict[str, Any] = {"retries": {"max_attempts": 5, "mode": "standard"}}
     if options.get("anonymous"):
         settings["signature_version"] = botocore.UNSIGNED
