@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from tidemill.errors import SiteFileError
+from tidemill.pipelines.portal_check import portal_values
 from tidemill.pipelines.site_file import SiteFile, parse_site_file, read_site_file
 from tidemill.pipelines.toml_lines import TomlLines
 
@@ -44,6 +45,20 @@ def test_quantities_and_folders_are_read_as_people_write_them() -> None:
     assert (settings.deadline, settings.max_answer, settings.backoff) == (5400, 64 * 2**20, 0.5)
     urls = [file.source_url(source) for source in file.content.sources]
     assert urls == ["file:///sites/my%20recordings", "file:///data/b%20c"]
+
+
+@pytest.mark.parametrize(
+    ("store", "url"),
+    [
+        ("packages", "file:///sites/here/packages"),
+        ("/data/packages/", "file:///data/packages"),
+        ("file:///data/a%20b", "file:///data/a%20b"),
+        ("s3://bucket/prefix/", "s3://bucket/prefix"),
+    ],
+)
+def test_packages_go_to_a_bucket_or_to_a_folder_beside_the_site_file(store: str, url: str) -> None:
+    file = read(f'[publishing]\nstore = "{store}"')
+    assert portal_values(file.content, file.path.parent)["publishing"] == {"store": url}
 
 
 APP = '[[apps]]\nname = "bars"\nurl = "http://127.0.0.1:5000"\n'
@@ -103,6 +118,19 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
             SOURCE.replace('url = "s"', 'url = "ftp://b"') + "pattern = '{item}'",
             "3: source 's' is at ftp://",
         ),
+        (
+            SOURCE.replace('url = "s"', 'url = "s3://"') + "pattern = '{item}'",
+            "3: source 's' is at s3://, which names no",
+        ),
+        (
+            "[publishing]\nstore = 'ftp://b'",
+            "2: publishing: the store is at ftp://…, which cannot be read; ",
+        ),
+        (
+            "[publishing]\nstore = 'gs:///'",
+            "2: publishing: the store is at gs:///, which names no bucket; write",
+        ),
+        ("[publishing]\nupload = true", "2: publishing is to upload, and says not where to; write store = "),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_line(text: str, message: str) -> None:

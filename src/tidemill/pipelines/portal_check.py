@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import InvalidInput
+from tidemill.pipelines.locations import located_store, store_fault
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.packages_check import package_faults
 from tidemill.pipelines.portal_words import word_faults
@@ -45,15 +46,26 @@ def portal_values(content: SiteContent, folder: Path) -> dict[str, Any]:
         if (text := _text(entry.readme, entry.readme_file, folder)) is not None:
             made["readme"] = text
         packages.append(made)
+    publishing = content.publishing.model_dump(exclude_defaults=True)
+    if content.publishing.store is not None:
+        publishing["store"] = located_store(content.publishing.store, folder)
     return {
         "portal": portal,
-        "publishing": content.publishing.model_dump(exclude_defaults=True),
+        "publishing": publishing,
         "tables": [entry.model_dump(exclude_defaults=True) for entry in content.tables],
         "packages": packages,
     }
 
 
 def _publishing_faults(content: SiteContent) -> Faults:
+    store = content.publishing.store
+    if store is not None and (fault := store_fault("store", store)):
+        yield ("publishing", "store"), f"publishing: the store {fault}"
+    if store is None and content.publishing.upload:
+        yield (
+            ("publishing", "upload"),
+            'publishing is to upload, and says not where to; write store = "s3://bucket/prefix".',
+        )
     if (engine := content.publishing.engine) is not None:
         yield from _unknown(("publishing", "engine"), "publishing", "app", engine, content.apps)
 

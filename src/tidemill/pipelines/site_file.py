@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import orjson
 from pydantic import ValidationError
@@ -21,6 +20,7 @@ from tidemill.errors import AddressForbidden, InvalidInput, SiteFileError
 from tidemill.executors.addresses import parse_url
 from tidemill.pipelines.apps import AppSettings, check_basics
 from tidemill.pipelines.engine_keys import Fault, located, option_faults, unknown_placeholders
+from tidemill.pipelines.locations import located_store, store_fault
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.pipelines import step_names
 from tidemill.pipelines.portal_check import portal_faults
@@ -52,7 +52,6 @@ from tidemill.pipelines.site_entries import (
     WatchEntry,
 )
 from tidemill.pipelines.toml_lines import TomlLines
-from tidemill.storage.stores import SCHEMES
 
 Place = tuple[str | int, ...]
 
@@ -134,11 +133,7 @@ class SiteFile:
 
     def source_url(self, entry: SourceEntry) -> str:
         """A source's URL; a folder as a `file://` URL, and a relative one lies beside the site file."""
-        if "://" in entry.url and not entry.url.startswith("file:"):
-            return entry.url.rstrip("/")
-        parts = urlsplit(entry.url)
-        folder = unquote(parts.path) if parts.scheme == "file" else entry.url
-        return (self.path.absolute().parent / Path(folder).expanduser()).resolve().as_uri()
+        return located_store(entry.url, self.path.absolute().parent)
 
     def app_settings(self, entry: AppEntry) -> AppSettings:
         """An app's settings; relative paths lie beside the site file, names of sources are their URLs."""
@@ -319,13 +314,8 @@ def _schedule_faults(n: int, schedule: ScheduleEntry) -> Iterator[tuple[Place, s
 
 
 def _source_faults(n: int, source: SourceEntry) -> Iterator[tuple[Place, str]]:
-    scheme = source.url.partition("://")[0] if "://" in source.url else "file"
-    if scheme not in SCHEMES:
-        yield (
-            ("sources", n, "url"),
-            f"source {source.name!r} is at {scheme}://…, which cannot be read; "
-            'write url = "folder", "/path/to/folder", "s3://bucket/prefix", "gs://…" or "az://…".',
-        )
+    if fault := store_fault("url", source.url):
+        yield ("sources", n, "url"), f"source {source.name!r} {fault}"
     for position, rule in enumerate(source.layout):
         try:
             compile_pattern(rule.rule())

@@ -1,0 +1,31 @@
+"""Where a site file says that files lie: URLs of stores, and folders beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tidemill.storage.stores import SCHEMES
+
+
+def located_store(text: str, folder: Path) -> str:
+    """A store's URL; a folder as a `file://` URL, and a relative one lies in `folder`, the site file's own."""
+    if "://" in text and not text.startswith("file:"):
+        return text.rstrip("/")
+    parts = urlsplit(text)
+    path = unquote(parts.path) if parts.scheme == "file" else text
+    return (folder / Path(path).expanduser()).resolve().as_uri()
+
+
+def store_fault(key: str, text: str) -> str | None:
+    """Why nothing can lie there, and what would be right; `key` is what it stands under."""
+    scheme, _, rest = text.partition("://") if "://" in text else ("file", "", text)
+    if scheme not in SCHEMES:
+        said = f"is at {scheme}://…, which cannot be read"
+    elif scheme != "file" and not rest.strip("/"):
+        said = f"is at {text}, which names no bucket"
+    elif not text.strip():
+        said = "is at no place"
+    else:
+        return None
+    return f'{said}; write {key} = "folder", "/path/to/folder", "s3://bucket/prefix", "gs://…" or "az://…".'
