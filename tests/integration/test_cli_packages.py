@@ -96,6 +96,54 @@ def test_uploads_and_cleans_up_what_was_uploaded(tidemill: Program) -> None:
     assert len([path for path in far.rglob("*") if path.is_file()]) == 3
 
 
+def test_a_dry_run_says_what_would_be_made_and_why(tidemill: Program) -> None:
+    laid(tidemill)
+    would = tidemill("generate-computed-files", "--dry-run")
+    assert "3 packages of" in would.out
+    assert "it is not there" in would.out
+    told = tidemill("dispatch-to-batch", "--dry-run", "--json").json
+    assert (told["dry_run"], told["run"], [one["name"] for one in told["due"]]) == (True, None, NAMES)
+    assert tidemill("runs", "--json").json == []
+    assert tidemill("computed-files", "--json").json == []
+
+
+def test_packages_that_nothing_calls_for_are_told_and_purged(tidemill: Program) -> None:
+    laid(tidemill)
+    tidemill("generate-computed-files")
+    site_file = tidemill.site.parent / "site.toml"
+    site_file.write_text(site_file.read_text().replace("{item}.zip", "{item}_NEW.zip"))
+    tidemill("apply", site_file, "--yes")
+    made = tidemill("generate-computed-files")
+    assert "2 packages left over" in made.err
+    assert [row["name"] for row in tidemill("computed-files", "--left-over", "--json").json] == ["S1.zip", "S2.zip"]
+    would = tidemill("purge-computed-files")
+    assert "makes none of this name" in would.out
+    assert "give --yes" in would.err
+    assert len(tidemill("computed-files", "--json").json) == 5
+    assert "is not left over" in tidemill("purge-computed-files", "P1_ALL.zip", "--yes", code=5).err
+    one = tidemill("purge-computed-files", "S1.zip", "--yes", "--json").json
+    assert ([row["name"] for row in one["packages"]], one["done"], one["removed"]) == (["S1.zip"], True, [])
+    rest = tidemill("purge-computed-files", "--delete-from-s3", "--yes")
+    assert "1 package taken out of the offer." in rest.out
+    assert "Removed 1 package from its store." in rest.err
+    lying = {path.name for path in (tidemill.site / "packages").rglob("*") if path.is_file()}
+    assert lying == {"P1_ALL.zip", "S1.zip", "S1_NEW.zip", "S2_NEW.zip"}  # links to S1.zip are good for a day yet
+    assert "Nothing is left over" in tidemill("purge-computed-files").err
+
+
+def test_the_members_of_a_package_are_listed(tidemill: Program) -> None:
+    laid(tidemill)
+    tidemill("generate-computed-files")
+    (file,) = [row["id"] for row in tidemill("computed-files", "--json").json if row["name"] == "P1_ALL.zip"]
+    told = tidemill("computed-files", "--members", file, "--json").json
+    assert [(one["name"], one["size"]) for one in told["rows"]] == [("S1/S1.bin", 2000), ("S2/S2.bin", 2000)]
+    assert (told["total"], told["files"], told["size"]) == (2, 2, 4000)
+    page = tidemill("computed-files", "--members", file, "--limit", 1)
+    assert "S1/S1.bin" in page.out
+    assert "1 to 1 of 2 members" in page.err
+    tidemill("computed-files", "--members", 99, code=4)
+
+
 def test_a_package_that_cannot_be_made_is_told_with_its_reason(tidemill: Program) -> None:
     laid(tidemill)
     (tidemill.site.parent / "bucket" / "P1" / "S2" / "S2.bin").write_text("changed, and not synced")

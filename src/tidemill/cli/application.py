@@ -99,6 +99,7 @@ COMMANDS = (
     "attempts",
     "packages",
     "purge",
+    "purge_packages",
     "build_package",
     "tokens",
     "database",

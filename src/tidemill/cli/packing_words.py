@@ -1,0 +1,109 @@
+"""What the commands that make packages say to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tidemill.cli.output import count, say, table, tell
+from tidemill.executors.amounts import amount
+
+if TYPE_CHECKING:
+    from tidemill.cli.packing import Attended
+    from tidemill.publishing.left_over import LeftOver
+    from tidemill.publishing.package_runs import Begun
+    from tidemill.publishing.removing import Removed
+
+SHOWN = 20
+
+
+def say_beginning(begun: Begun) -> None:
+    """What has begun, and what was left alone or out."""
+    for fault in begun.faults:
+        tell(f"✕ {fault.sentence()}")
+    if begun.run:
+        say(f"Run {begun.run}: {count(len(begun.packages), 'package')} of {amount(begun.size)} to {begun.store.url}.")
+    if begun.busy:
+        runs = ", ".join(str(run) for run in sorted({busy.run for busy in begun.busy}))
+        say(f"{count(len(begun.busy), 'package')} in hand already, in run {runs}.")
+    if begun.unchanged:
+        say(f"{count(begun.unchanged, 'package')} there and unchanged.")
+    if not (begun.run or begun.busy or begun.unchanged or begun.faults):
+        say("There is nothing to pack: no package that the site declares has any files.")
+    elif not (begun.run or begun.busy or begun.faults):
+        say("Nothing to do.")
+
+
+def say_end(attended: Attended | None, removed: list[Removed], clean_up: bool) -> None:
+    """What came of it."""
+    from tidemill.cli.packing import in_short
+
+    if attended is not None:
+        tell(f"Packages: {in_short(attended)}.")
+        failures = attended.failures()
+        for failure in failures[:SHOWN]:
+            tell(f"  ✕ {failure['name']}: {failure['reason']}")
+        if len(failures) > SHOWN:
+            tell(f"  … and {len(failures) - SHOWN:,} more")
+        if attended.unfinished:
+            runs = ", ".join(map(str, attended.unfinished))
+            say(f"Run {runs} goes on where a worker is; the same command joins it again.")
+    if clean_up:
+        size = amount(sum(one.size for one in removed))
+        say(
+            f"Removed {count(len(removed), 'package')} from the site's folder, {size}."
+            if removed
+            else "Nothing to clean up."
+        )
+
+
+def say_rehearsal(begun: Begun) -> None:
+    """What would be made, and why."""
+    for fault in begun.faults:
+        tell(f"✕ {fault.sentence()}")
+    if begun.due:
+        tell(f"{count(len(begun.due), 'package')} of {amount(begun.size)} would be made, to {begun.store.url}:")
+        table(
+            ["name", "size#", "why"],
+            ([one.name, amount(one.size), one.why] for one in begun.due[:SHOWN]),
+            empty="",
+        )
+        _say_more(begun.due)
+    if begun.busy:
+        runs = ", ".join(str(run) for run in sorted({busy.run for busy in begun.busy}))
+        say(f"{count(len(begun.busy), 'package')} in hand already, in run {runs}.")
+    if begun.unchanged:
+        say(f"{count(begun.unchanged, 'package')} there and unchanged.")
+    if not begun.due:
+        say("Nothing would be made.")
+    say_left_over(begun)
+
+
+def say_left_over(begun: Begun) -> None:
+    """That there are packages which nothing calls for any more."""
+    if begun.left_over:
+        one = len(begun.left_over) == 1
+        say(
+            f"{count(len(begun.left_over), 'package')} left over: nothing calls for {'it' if one else 'them'} any more."
+        )
+        say("`tidemill purge-computed-files` says which and why, and takes them out of the offer.")
+
+
+def tell_left_over(left: Sequence[LeftOver]) -> None:
+    """Which packages nothing calls for any more, and why."""
+    table(
+        ["name", "size#", "downloads#", "in run#", "why"],
+        ([one.name, amount(one.size) if one.size else "", one.downloads, one.run, one.why] for one in left[:SHOWN]),
+        empty="",
+    )
+    _say_more(left)
+
+
+def left_over_told(one: LeftOver) -> dict[str, Any]:
+    """The same for programs."""
+    return {key: getattr(one, key) for key in ("name", "package", "project", "why", "size", "downloads", "run")}
+
+
+def _say_more(listed: Sequence[Any]) -> None:
+    if len(listed) > SHOWN:
+        tell(f"… and {len(listed) - SHOWN:,} more (--json lists all)")
