@@ -12,6 +12,8 @@ DEEPEST = 100
 LARGEST = 8 * 1024 * 1024
 """Characters of one value: a record is copied into the documents of its steps."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""`json.dumps` would make an encoder for each value."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -36,7 +38,7 @@ def written(value: Any, what: str = "It") -> str:
     Raises InvalidInput: no JSON (dates, NaN), a NUL character, half a surrogate pair.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(value)
         text.encode()
     except UnicodeEncodeError:
         raise InvalidInput(f"{what} has half a surrogate pair in it, which is no text.") from None

@@ -65,17 +65,29 @@ placed as (
 )
 select name from made;
 
--- plan_by_index: a plan that was made while the tables were small would go on reading all of them.
-select set_config('enable_seqscan', 'off', true);
+-- plan_by_index: a plan that was made while the tables were small would go on reading all of them; and one does for all sets.
+select set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true);
 
--- hold_items: lock these items, and those that a project's tables described before, in order of id.
-with theirs as (
-    select i.id from json_array_elements_text(%(names)s::json) n join item i on i.name = n.value
-    union
-    select d.item_id from described d where coalesce(d.project_id, 0) = coalesce(%(project)s::bigint, 0)
-),
-held as (
-    select i.id from item i where i.id in (select id from theirs) order by i.id for no key update
+-- other_items: which of these items there are not yet, and which are other than the tables say, or not in the project.
+select r.name, i.id is null as missing
+from json_to_recordset(%(rows)s::json) as r(name text, put jsonb, named boolean)
+left join item i on i.name = r.name
+left join described d on d.item_id = i.id and coalesce(d.project_id, 0) = coalesce(%(project)s::bigint, 0)
+where d.id is null or d.named <> r.named or i.metadata || r.put <> i.metadata
+   or d.keys <> (select coalesce(jsonb_agg(k order by k), '[]') from jsonb_object_keys(r.put) k)
+   or %(project)s::bigint is not null
+      and not exists (select from project_item x where x.project_id = %(project)s::bigint and x.item_id = i.id);
+
+-- gone_items: the items that a project's tables described before and do not name any more.
+select i.name from described d join item i on i.id = d.item_id
+where coalesce(d.project_id, 0) = coalesce(%(project)s::bigint, 0)
+  and i.name not in (select value from json_array_elements_text(%(names)s::json));
+
+-- hold_items: lock these items, in order of id.
+with held as (
+    select i.id from item i
+    where i.id in (select h.id from json_array_elements_text(%(names)s::json) n join item h on h.name = n.value)
+    order by i.id for no key update
 )
 select count(*) as n from held;
 
@@ -129,15 +141,15 @@ placed as (
 )
 select (select count(*) from changed) as changed, (select count(*) from placed) as placed;
 
--- drop_items: take what a project's tables said of items that they no longer name out of these items' records, and the items
--- out of the project, unless files say that they are in it.
+-- drop_items: take what a project's tables said of these items, which they no longer name, out of the items' records, and the
+-- items out of the project, unless files say that they are in it.
 with gone as materialized (
     select d.id, d.item_id, i.name, d.keys,
            exists (select from item_file x join file f on f.id = x.file_id
                    where x.item_id = d.item_id and f.project_id = d.project_id) as stays
-    from described d join item i on i.id = d.item_id
-    where coalesce(d.project_id, 0) = coalesce(%(project)s::bigint, 0)
-      and i.name not in (select value from json_array_elements_text(%(names)s::json))
+    from json_array_elements_text(%(names)s::json) n
+    join item i on i.name = n.value
+    join described d on d.item_id = i.id and coalesce(d.project_id, 0) = coalesce(%(project)s::bigint, 0)
 ),
 bare as (
     update item i set metadata = i.metadata - array(
