@@ -27,6 +27,8 @@ class Declared:
     """Of each part, the words for what a project has of it as one."""
     own: list[str]
     """What files of the project itself are told by."""
+    parts: list[str] = field(default_factory=list)
+    """All that an item can be gathered by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def declared(packages: Iterable[Mapping[str, Any]]) -> Declared:
         part, form = part_of(one["name"], attributes), format_of(attributes)
         if form and form not in made.formats:
             made.formats.append(form)
+        if part not in made.parts and not _only_metadata(attributes):
+            made.parts.append(part)
         if one["per"] == "item":
             made.per_item.setdefault(part, set()).add(form)
         for key, value in attributes.items() if one["per"] == "project" else ():
@@ -62,6 +66,7 @@ def declared(packages: Iterable[Mapping[str, Any]]) -> Declared:
             if rule.get("of") == "project" and isinstance(word, str) and word not in parts:
                 own.add(word.lower())
     made.formats.sort()
+    made.parts.sort()
     made.own.extend(sorted(own))
     return made
 

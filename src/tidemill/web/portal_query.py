@@ -6,7 +6,7 @@ alternatives, everything else must hold together. Other filters are those of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -22,6 +22,9 @@ from tidemill.web.portal_values import plain, titled
 MOST_PAIRS = 100
 RANGES = frozenset({"integer", "number", "date"})
 """Types whose facets are asked for from and to, not value by value."""
+
+FIND = "find."
+"""What a parameter begins with that looks for values of a facet."""
 
 _NONE = "__isnull"
 _WORDS = {
@@ -87,6 +90,8 @@ class Choices:
     """The type of a field that is asked for from and to; empty for values."""
     low: str = ""
     high: str = ""
+    find: str = ""
+    """The letters that its values must have in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,26 @@ def asked(params: Iterable[tuple[str, str]]) -> Asked:
         word = value.replace("\0", "").strip()
         if name in said:
             said[name] = word[:500]
-        elif word and (name, word) not in pairs and len(pairs) < MOST_PAIRS and name != "key":
+        elif word and (name, word) not in pairs and len(pairs) < MOST_PAIRS and not _aside(name):
             pairs.append((name, word))
     number = said["page"]
     page = min(int(number), 10**6) if number.isdecimal() and len(number) < 8 else 1
     return Asked(tuple(pairs), said["search"], said["sort"], max(1, page))
+
+
+def finds(params: Iterable[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """By facet the letters that its values are looked through for."""
+    said = (
+        (name.removeprefix(FIND), value.replace("\0", "").strip()[:200])
+        for name, value in params
+        if name.startswith(FIND)
+    )
+    return {name: value for name, value in said if value and name in names}
+
+
+def _aside(name: str) -> bool:
+    """Whether a parameter is no filter."""
+    return name == "key" or name.startswith(FIND)
 
 
 def query_of(wanted: Asked, shown: Window, noun: Noun, size: int) -> Query:
@@ -141,9 +161,12 @@ def filters(wanted: Asked, shown: Window, noun: Noun) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def choices(wanted: Asked, fields: Fields, found: Sequence[Facet]) -> list[Choices]:
+def choices(
+    wanted: Asked, fields: Fields, found: Sequence[Facet], finds: Mapping[str, str] | None = None
+) -> list[Choices]:
     """The facets as a page offers them, in the order of the declared fields: values that there is something to choose
-    between, spans of what has an order."""
+    between, spans of what has an order. `finds`: the letters that values of a facet were looked through for."""
+    letters = finds or {}
     made, counted = [], {facet.name: facet for facet in found}
     for name, declared in fields.items():
         title = declared.get("title") or titled(name)
@@ -151,9 +174,10 @@ def choices(wanted: Asked, fields: Fields, found: Sequence[Facet]) -> list[Choic
             low, high = (_said(wanted, f"{name}__{way}") for way in ("gte", "lte"))
             made.append(Choices(name, title, [], span=declared["type"], low=low, high=high))
         elif facet := counted.get(name):
+            find = letters.get(name, "")
             values = _values(wanted, facet)
-            if len(values) > 1 or any(one.on for one in values):
-                made.append(Choices(name, title, values, facet.more))
+            if find or len(values) > 1 or any(one.on for one in values):
+                made.append(Choices(name, title, values, facet.more, find=find))
     return made
 
 

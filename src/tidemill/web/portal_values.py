@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import Markup, escape
+
 LONG = 90
 """Letters above which a text is read as prose, under a heading of its own."""
 
@@ -107,6 +109,11 @@ def plain(value: Any) -> str:
 def cut(text: str, most: int) -> str:
     """The beginning of a text, with a sign that there is more."""
     return text if len(text) <= most else text[:most] + "…"
+
+
+def breakable(name: str) -> Markup:
+    """A long name that breaks behind its slashes and underscores, rather than anywhere."""
+    return Markup(re.sub("([/_])", r"\1<wbr>", str(escape(name))))  # noqa: S704
 
 
 def paragraphs(text: str) -> list[str]:

@@ -57,6 +57,7 @@ _templates.filters.update(
     rough=wording.rough,
     pace=wording.pace,
     size=wording.size,
+    sized=wording.sized,
     moment=wording.moment,
     day=wording.day,
     ago=wording.ago,
@@ -71,6 +72,7 @@ _templates.filters.update(
     titled=portal_values.titled,
     visible=portal_values.visible,
     cut=portal_values.cut,
+    breakable=portal_values.breakable,
 )
 
 

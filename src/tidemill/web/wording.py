@@ -67,6 +67,13 @@ def size(octets: float | None) -> str:
     return f"{value:.1f} TB"
 
 
+def sized(octets: float | None) -> Markup:
+    """A size, with the exact number of bytes for who points at it."""
+    if octets is None or octets < 1000:
+        return escape(size(octets))
+    return Markup('<span class="nowrap" title="{}">{}</span>').format(f"{octets:,.0f} bytes", size(octets))
+
+
 def moment(when: dt.datetime | str | None) -> str:
     """`2026-11-21 07:14:03 UTC`; a dash for None."""
     if when is None:

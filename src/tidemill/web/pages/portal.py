@@ -9,7 +9,15 @@ from tidemill.catalogue import browsing
 from tidemill.catalogue.browsing import Query
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Noun
-from tidemill.web.pages import portal_basket, portal_downloads, portal_lists, portal_records, portal_terms
+from tidemill.web.pages import (
+    portal_basket,
+    portal_downloads,
+    portal_gathering,
+    portal_lists,
+    portal_packages,
+    portal_records,
+    portal_terms,
+)
 from tidemill.web.pages.portal_door import TOP, enter, know, page, portal_of
 from tidemill.web.rendering import site_of
 
@@ -50,5 +58,6 @@ def _of_site(request: Request) -> tuple[Filter, ...]:
     return (Filter("package", "text", Lookup.IN, names),)
 
 
-for part in (portal_basket, portal_downloads, portal_lists, portal_records):  # the last one's paths fit everything
+# The last one's paths fit everything.
+for part in (portal_basket, portal_gathering, portal_downloads, portal_packages, portal_lists, portal_records):
     router.include_router(part.router, dependencies=[Depends(enter)])

@@ -56,7 +56,7 @@ async def add(request: Request) -> Response:
             form_, data = await _fitting(session, window, before, project, item, parts, formats, known)
             if now is not None and data == now.data:
                 return redirect(back, "It is in your basket already." if parts else "Choose what to put in.")
-            await _keep(request, session, now, Wish(format=form_, data=data))
+            await keep(request, session, now, Wish(format=form_, data=data))
     except InvalidFields as error:
         return redirect(back, f"{REFUSED} That could not be put into your basket. {said(error)}")
     return redirect(back, f"It is in your basket now: {_counted(request, data)}.")
@@ -77,7 +77,7 @@ async def change(request: Request) -> Response:
             if portal_basket.count(data) == 0 and not any(data.values()):
                 await datasets.drop(session, visitor_of(request).person, now.id)
                 return redirect(HOME, "Your basket is empty.")
-            await _keep(request, session, now, Wish(format=form_, data=data))
+            await keep(request, session, now, Wish(format=form_, data=data))
     except InvalidFields as error:
         return await _page(request, said(error))
     return redirect(HOME, told)
@@ -211,7 +211,8 @@ async def _as_format(
     return made, sorted(left)
 
 
-async def _keep(request: Request, session: AsyncSession, now: Dataset | None, wish: Wish) -> None:
+async def keep(request: Request, session: AsyncSession, now: Dataset | None, wish: Wish) -> None:
+    """Make this a person's basket; `now` is the dataset that it is, if there is one. Raises InvalidFields."""
     person = visitor_of(request).person
     if now is None:
         await datasets.create(session, _place(request), person, wish)

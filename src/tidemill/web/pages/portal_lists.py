@@ -20,7 +20,7 @@ from tidemill.domain.shop_window import Noun, Window
 from tidemill.domain.vocabulary import in_address
 from tidemill.errors import InvalidFields, NotFound
 from tidemill.web import portal_query as asking
-from tidemill.web.pages.portal_door import page
+from tidemill.web.pages.portal_door import declared_of, page
 from tidemill.web.portal_query import Asked, Chosen
 from tidemill.web.portal_values import Shown, cell, shown, titled
 from tidemill.web.rendering import site_of
@@ -31,6 +31,9 @@ MOST_COLUMNS = 5
 FACET_VALUES = 100
 MOST_LOOSENED = 6
 MATCHES = 8
+MOST_GATHERED = 5000
+"""Items that go into a basket at once."""
+
 MEMBERS = 20
 """Items of a project that its own page shows."""
 
@@ -77,12 +80,19 @@ def noun_of(window: Window, word: str) -> Noun:
 async def listing(request: Request, session: AsyncSession, window: Window, noun: Noun) -> HTMLResponse:
     """A list with its facets, exact counts, and what to loosen where nothing is left."""
     wanted, wrong = asking.asked(request.query_params.multi_items()), ""
+    finds: dict[str, str] = {}
     found, facets, looser = Listed(0, []), list[browsing.Facet](), list[Looser]()
     try:
         query = asking.query_of(wanted, window, noun, PAGE[noun])
         found = await _listed(session, window, noun, query)
         names = asking.counted_facets(window.fields(noun))
-        facets = await browsing.facets(session, window, noun, query, names=names, most=FACET_VALUES)
+        finds = asking.finds(request.query_params.multi_items(), names)
+        if finds and (only := _alone(request, names)):
+            names = [only]
+        facets = [
+            await browsing.facet(session, window, noun, query, name, contains=finds.get(name, ""), most=FACET_VALUES)
+            for name in names
+        ]
     except InvalidFields as error:
         wrong = error.message
     chosen = asking.chosen(wanted, window, noun)
@@ -98,17 +108,25 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
         wanted=wanted,
         wrong=wrong,
         found=found,
-        facets=asking.choices(wanted, window.fields(noun), facets),
+        facets=asking.choices(wanted, window.fields(noun), facets, finds),
         chosen=chosen,
         looser=looser,
         columns=[(name, _title(window, name), _sorted_by(wanted, name)) for name in columns],
         by_name=_sorted_by(wanted, window.id),
         rows=[_cells(row, window, columns) for row in found.rows] if noun is Noun.ITEM else [],
         cards=[_card(row, window) for row in found.rows] if noun is Noun.PROJECT else [],
+        parts=declared_of(request).parts,
+        most=MOST_GATHERED,
         sorts=_sorts(window, noun),
         pages=_pages(wanted, found.total, PAGE[noun]),
         first=(wanted.page - 1) * PAGE[noun] + 1,
     )
+
+
+def _alone(request: Request, names: Sequence[str]) -> str | None:
+    """The facet whose values alone are wanted, by a search within it that is typed."""
+    target = request.headers.get("hx-target", "").removeprefix("values-")
+    return target if target in names else None
 
 
 async def members(session: AsyncSession, window: Window, project: str) -> tuple[int, list[Row], list[Any]]:

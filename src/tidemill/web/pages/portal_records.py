@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.catalogue import browsing
 from tidemill.db.database import Row, fetch
 from tidemill.domain.shop_window import Noun, Window
-from tidemill.web import portal_basket
+from tidemill.web import portal_basket, wording
 from tidemill.web.pages import portal_lists
 from tidemill.web.pages.portal_door import page, titles_of
 from tidemill.web.portal_values import plain, sheet, titled
@@ -53,6 +54,7 @@ async def _project(request: Request, session: AsyncSession, window: Window, name
         members={"total": total, "rows": rows, "columns": columns},
         originals=_originals(window),
         parts=portal_basket.parts_in(row["computed_files"]),
+        citation=_citation(request, window, row),
     )
 
 
@@ -83,16 +85,33 @@ async def _parts(session: AsyncSession, window: Window, row: Row) -> list[str]:
 
 
 def packages(request: Request, rows: list[Row], window: Window) -> list[Row]:
-    """Computed files with what a person is told of each: `title`, as declared; `about`, titles and texts; `flags`, what
-    it includes."""
+    """Computed files, in the order of their declarations, with what a person is told of each: `title`, as declared;
+    `about`, titles and texts; `flags`, what it includes."""
     titles = titles_of(request)
+    order = {name: place for place, name in enumerate(titles)}
     found: list[Row] = []
-    for row in rows:
-        said = [(titled(name), row["attributes"].get(name)) for name in window.attributes]
+    for row in sorted(rows, key=lambda one: (order.get(one["package"], len(order)), str(one["name"]))):
+        said = [(_called(name, window), row["attributes"].get(name)) for name in window.attributes]
         about = [(title, _readable(value)) for title, value in said if value not in (None, False, True, "", [])]
         flags = [title for title, value in said if value is True]
         found.append(row | {"title": titles.get(row["package"], ""), "about": about, "flags": flags})
     return found
+
+
+def _citation(request: Request, window: Window, row: Row) -> str:
+    """A project as literature names it: what, where, since when, and when it was looked at."""
+    place = str(request.base_url).rstrip("/") + request.url.path
+    today = wording.day(dt.datetime.now(dt.UTC))
+    title = f"{row['title'].rstrip('.')} ({row['name']})" if row["title"] else row["name"]
+    return f"{title}. {window.title}, {row['created_at']:%Y}. {place}. Retrieved {today}."
+
+
+def _called(name: str, window: Window) -> str:
+    """An attribute as a heading: as the field of that name is called, where there is one."""
+    for fields in (window.project_fields, window.item_fields):
+        if title := (fields.get(name) or {}).get("title"):
+            return str(title)
+    return titled(name)
 
 
 def _readable(value: Any) -> str:

@@ -27,6 +27,36 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = was; }, 2000);
 });
 
+// How many rows are ticked stands on the button that takes them; one box ticks the whole page, Shift ticks a stretch.
+let last = null;
+function ticks() {
+  return [...document.querySelectorAll("input.tick[name]")];
+}
+function showTicks() {
+  const all = ticks();
+  const chosen = all.filter((box) => box.checked).length;
+  const button = document.querySelector("#gathering [data-count]");
+  if (button) button.textContent = chosen ? button.dataset.count.replace("{}", chosen.toLocaleString("en")) : button.dataset.none;
+  const whole = document.querySelector("[data-tick-all]");
+  if (whole) {
+    whole.checked = chosen > 0 && chosen === all.length;
+    whole.indeterminate = chosen > 0 && chosen < all.length;
+  }
+}
+document.addEventListener("click", (event) => {
+  const box = event.target.closest?.("input.tick");
+  if (!box) return;
+  const all = ticks();
+  if (!box.name) for (const one of all) one.checked = box.checked;
+  else if (event.shiftKey && all.includes(last)) {
+    const [from, to] = [all.indexOf(last), all.indexOf(box)].sort((a, b) => a - b);
+    for (const one of all.slice(from, to + 1)) one.checked = box.checked;
+  }
+  last = box.name ? box : null;
+  showTicks();
+});
+addEventListener("pageshow", showTicks);
+
 // On a narrow screen the filters begin folded; whoever opened them finds them open after the next choice.
 const narrow = matchMedia("(max-width: 820px)");
 let unfolded = false;
@@ -52,9 +82,12 @@ document.addEventListener("htmx:afterSwap", () => {
   }
   opened = [];
   fold();
+  showTicks();
   showAges();
   const heard = document.getElementById("heard");
   if (heard) heard.textContent = document.querySelector("[data-hear]")?.textContent.replace(/\s+/g, " ").trim() ?? "";
 });
 
+const search = document.querySelector("#search");
+if (search && matchMedia("(hover: hover)").matches) search.placeholder = "press / to search";
 fold();
