@@ -1,20 +1,24 @@
-"""`tidemill purge-computed-files`: take packages out of the offer that nothing calls for any more."""
+"""`tidemill purge-computed-files`, `purge-strays`: taking packages away that nothing calls for, or points to."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli import door
 from tidemill.cli.application import application
+from tidemill.cli.exits import Exit
 from tidemill.cli.load_metadata import Projects
-from tidemill.cli.output import AsJson, Yes, confirm, count, emit, say, tell
-from tidemill.cli.packing_words import left_over_told, tell_left_over
+from tidemill.cli.output import AsJson, Yes, confirm, count, emit, say, table, tell
+from tidemill.cli.packing_words import SHOWN, left_over_told, tell_left_over
 
 if TYPE_CHECKING:
     from tidemill.publishing.left_over import LeftOver
+    from tidemill.publishing.strays import Stray, Sweep
+
+KINDS = {"package": "package", "upload": "unfinished upload", "part": "part file"}
 
 
 @application.command("purge-computed-files", rich_help_panel="Packages")
@@ -79,3 +83,87 @@ def _say(would: list[LeftOver], delete: bool) -> None:
     if busy := sum(one.run is not None for one in would):
         tell(f"{count(busy, 'package')} in hand would be cancelled")
     tell(f"their bytes would be removed {'at once' if delete else 'once the links that were given out have run out'}")
+
+
+@application.command("purge-strays", rich_help_panel="Packages")
+def purge_strays(
+    older_than: Annotated[str, typer.Option(help="Only what is older, by the store's clock; 1h is the least.")] = "1d",
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """Take away what cancelled tasks and killed builders left in the packages' stores, and no record points to.
+
+    It says first what, and asks; where nobody can be asked it does no more than that, unless --yes is given. Only what
+    a plan of this site names is ever touched, and nothing whose package is in the works.
+    """
+    from tidemill.errors import InvalidInput
+    from tidemill.pipelines.quantities import seconds
+    from tidemill.publishing.strays import check_age
+
+    try:
+        age = check_age(seconds(older_than))
+    except ValueError as error:
+        raise InvalidInput(f"--older-than is {older_than!r}; it {error}.") from None
+    raise typer.Exit(door.run(_sweep(age, yes, json)))
+
+
+async def _sweep(age: float, yes: bool, json: bool) -> Exit:
+    from tidemill.publishing.strays import Sweeper
+
+    async with door.opened() as site:
+        sweeper = Sweeper(site.database, site.documents, site.settings.packages_folder, age)
+        found = await sweeper.sweep()
+        if not json:
+            _say_strays(found)
+        done = bool(found.strays) and (yes or sys.stdin.isatty())
+        if done:
+            confirm(f"Remove {count(len(found.strays), 'stray')}?", yes=yes)
+            found = await sweeper.sweep(remove=True)
+    if json:
+        emit(_strays_told(found, done))
+    elif done:
+        gone = [one for one in found.strays if one.removed]
+        tell(f"Removed {count(len(gone), 'stray')}.")
+        if left := len(found.strays) - len(gone):
+            say(f"{count(left, 'stray')} left: something has come to mean them meanwhile, or see above.")
+        for trouble in found.troubles:
+            tell(f"✕ {trouble}")
+    elif found.strays:
+        say("Nothing was changed: give --yes to do it.")
+    return Exit.SOME_FAILED if found.troubles else Exit.OK
+
+
+def _say_strays(found: Sweep) -> None:
+    """What no record points to, and what was left alone."""
+    from tidemill.executors.amounts import amount
+
+    for trouble in found.troubles:
+        tell(f"✕ {trouble}")
+    if found.strays:
+        tell(f"{count(len(found.strays), 'stray')}, {amount(found.size)}:")
+        rows = [_stray_row(one) for one in found.strays[:SHOWN]]
+        table(["kind", "size#", "of", "where"], rows, empty="")
+        if len(found.strays) > SHOWN:
+            tell(f"… and {len(found.strays) - SHOWN:,} more (--json lists all)")
+    else:
+        say(f"No strays among {count(found.looked, 'thing')} in the packages' stores.")
+    for number, why in (
+        (found.young, "too young to tell"),
+        (found.busy, "left alone, since their packages are in the works"),
+        (found.forgotten, "left alone, since a purge of their project left them there"),
+        (found.foreign, "left alone, since no plan of this site names them"),
+    ):
+        if number:
+            say(f"{number:,} {why}.")
+
+
+def _stray_row(one: Stray) -> list[Any]:
+    from tidemill.executors.amounts import amount
+
+    lies = one.lies
+    return [KINDS[lies.kind], amount(lies.size) if lies.size else "", lies.at, f"{one.place.url}/{lies.key}"]
+
+
+def _strays_told(found: Sweep, done: bool) -> dict[str, Any]:
+    numbers = {key: getattr(found, key) for key in ("looked", "young", "busy", "forgotten", "foreign", "troubles")}
+    return {"strays": [one.told() for one in found.strays], "done": done, **numbers}
