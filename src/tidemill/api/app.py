@@ -64,6 +64,7 @@ def make_api(open_site: OpenSite, feed: LiveFeed, desk: Desk) -> FastAPI:
         tokens,
         worker,
     ):
-        app.include_router(part.router)
+        # The routes as they are: including them would make each anew, with the first request of every process.
+        app.router.routes.extend(part.router.routes)
     answer_errors(app)
     return app
