@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.ceph import ceph, moto, quick_s3, s3  # noqa: F401 - fixtures for all
+from tests.portal import atlas_folder, portal_site, portal_web  # noqa: F401 - likewise
 from tidemill.db import schema
 from tidemill.db.database import Database
 from tidemill.db.embedded import EmbeddedServer

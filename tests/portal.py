@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
@@ -27,6 +29,8 @@ from tidemill.storage.documents import DocumentStore
 from tidemill.web import downloads
 from tidemill.web.serve import serving
 
+BODY = random.Random(7).randbytes(700_001)
+"""Of the package in `atlas_folder`."""
 TERMS = {"version": "1", "text": "# Be kind\n\nCite us."}
 
 
@@ -105,4 +109,27 @@ async def served(site: OpenSite) -> AsyncIterator[httpx2.AsyncClient]:
         serving(app, "127.0.0.1", 0) as port,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
+        yield client
+
+
+@pytest.fixture
+def atlas_folder(tmp_path: Path) -> Path:
+    """A folder of packages with one in it, `0123/atlas.zip`, of `BODY`."""
+    folder = tmp_path / "packages"
+    (folder / "0123").mkdir(parents=True)
+    (folder / "0123" / "atlas.zip").write_bytes(BODY)
+    return folder
+
+
+@pytest.fixture
+async def portal_site(database: Database, database_url: str, tmp_path: Path) -> OpenSite:
+    """A site with terms."""
+    await describe(database)
+    return open_site(database, database_url, tmp_path)
+
+
+@pytest.fixture
+async def portal_web(portal_site: OpenSite) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of that site's portal."""
+    async with served(portal_site) as client:
         yield client

@@ -7,10 +7,8 @@ import email
 import email.policy
 import hashlib
 import os
-import random
 import socket
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,46 +17,24 @@ import httpx2
 import psutil
 import pytest
 from sqlalchemy import text
-from tests.portal import counted, describe, key_for, link_for, open_site, publish, served
+from tests.portal import BODY, counted, describe, key_for, link_for, publish
 
 from tidemill.accounts import people
-from tidemill.db.database import Database
 from tidemill.errors import StorageAway
 from tidemill.main import Site
 
-BODY = random.Random(7).randbytes(700_001)
 SHA = hashlib.sha256(BODY).hexdigest()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "packages"
-    (folder / "0123").mkdir(parents=True)
-    (folder / "0123" / "atlas.zip").write_bytes(BODY)
-    return folder
-
-
-@pytest.fixture
-async def site(database: Database, database_url: str, tmp_path: Path) -> Site:
-    await describe(database)
-    return open_site(database, database_url, tmp_path)
-
-
-@pytest.fixture
-async def web(site: Site) -> AsyncIterator[httpx2.AsyncClient]:
-    async with served(site) as client:
-        yield client
-
-
 async def test_a_link_gives_the_file_with_its_name_date_and_checksum(
-    site: Site, web: httpx2.AsyncClient, store: Path
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
 ) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    link = await link_for(site, file, await key_for(site.database), web.base_url)
-    answer = await web.get(link.url)
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
+    link = await link_for(portal_site, file, await key_for(portal_site.database), portal_web.base_url)
+    answer = await portal_web.get(link.url)
     assert answer.status_code == 200
     assert hashlib.sha256(answer.content).hexdigest() == SHA == link.sha256
-    async with site.database.begin() as session:
+    async with portal_site.database.begin() as session:
         today = (await session.execute(text("select to_char(now(), 'YYYY-MM-DD')"))).scalar_one()
     assert link.filename == f"atlas_{today}.zip"
     assert f'filename="atlas_{today}.zip"' in answer.headers["content-disposition"]
@@ -66,19 +42,21 @@ async def test_a_link_gives_the_file_with_its_name_date_and_checksum(
     assert answer.headers["accept-ranges"] == "bytes"
     assert answer.headers["repr-digest"].startswith("sha-256=:")
     assert answer.headers["digest"] == "sha-256=" + answer.headers["repr-digest"][9:-1]
-    head = await web.head(link.url)
+    head = await portal_web.head(link.url)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(BODY)), b"")
-    again = await web.get(link.url, headers={"If-None-Match": answer.headers["etag"]})
+    again = await portal_web.get(link.url, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert await counted(site.database) == (1, 1), "a link counts once, however often it is used"
+    assert await counted(portal_site.database) == (1, 1), "a link counts once, however often it is used"
 
 
-async def test_ranges(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    url = (await link_for(site, file, None)).url
+async def test_ranges(portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path) -> None:
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
+    url = (await link_for(portal_site, file, None)).url
 
     async def get(wanted: str, **headers: str) -> httpx2.Response:
-        return await web.get(url, headers={"Range": wanted} | {k.replace("_", "-"): v for k, v in headers.items()})
+        return await portal_web.get(
+            url, headers={"Range": wanted} | {k.replace("_", "-"): v for k, v in headers.items()}
+        )
 
     for wanted, span in {
         "bytes=5-9": BODY[5:10],
@@ -104,12 +82,12 @@ async def test_ranges(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
 
 
 async def test_a_download_that_stops_halfway_goes_on_where_it_stopped(
-    site: Site, web: httpx2.AsyncClient, store: Path, tmp_path: Path
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path, tmp_path: Path
 ) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    link = await link_for(site, file, await key_for(site.database), web.base_url)
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
+    link = await link_for(portal_site, file, await key_for(portal_site.database), portal_web.base_url)
     part = tmp_path / link.filename
-    async with web.stream("GET", link.url) as answer:
+    async with portal_web.stream("GET", link.url) as answer:
         got = b""
         async for piece in answer.aiter_bytes(4096):
             got += piece
@@ -121,13 +99,15 @@ async def test_a_download_that_stops_halfway_goes_on_where_it_stopped(
         _, said = await line.communicate()
         assert line.returncode == code, said
         assert hashlib.sha256(part.read_bytes()).hexdigest() == SHA
-    assert await counted(site.database) == (1, 1)
+    assert await counted(portal_site.database) == (1, 1)
 
 
-async def test_a_link_cannot_be_made_to_lead_elsewhere(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    other = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY, name="other.zip")
-    link = await link_for(site, file, await key_for(site.database))
+async def test_a_link_cannot_be_made_to_lead_elsewhere(
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
+) -> None:
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
+    other = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY, name="other.zip")
+    link = await link_for(portal_site, file, await key_for(portal_site.database))
     _, _, number, middle, name = link.url.split("/")
     expires, token, signature = middle.split("-", 2)
     elsewhere = [
@@ -143,85 +123,91 @@ async def test_a_link_cannot_be_made_to_lead_elsewhere(site: Site, web: httpx2.A
         f"/download/{number}/{middle.upper()}/{name}",
     ]
     for path in elsewhere:
-        answer = await web.get(path)
+        answer = await portal_web.get(path)
         assert answer.status_code in (403, 404), path
         assert BODY[:50] not in answer.content
-    assert (await web.get(f"/download/{number}/{middle}")).status_code == 404
-    assert (await web.post(link.url)).status_code == 405
+    assert (await portal_web.get(f"/download/{number}/{middle}")).status_code == 404
+    assert (await portal_web.post(link.url)).status_code == 405
 
 
 async def test_a_link_ends_with_its_time_its_token_and_its_file(
-    site: Site, web: httpx2.AsyncClient, store: Path
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
 ) -> None:
-    database, key = site.database, await key_for(site.database)
-    file = await publish(database, store.as_uri(), "0123/atlas.zip", BODY)
+    database, key = portal_site.database, await key_for(portal_site.database)
+    file = await publish(database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
     await describe(database, publishing={"link_days": 1.2e-5})
-    short = await link_for(site, file, key)
+    short = await link_for(portal_site, file, key)
     await describe(database, publishing={})
     async with asyncio.timeout(10):
-        while (answer := await web.get(short.url)).status_code == 200:
+        while (answer := await portal_web.get(short.url)).status_code == 200:
             await asyncio.sleep(0.05)
     assert (answer.status_code, "expired" in answer.text) == (403, True)
-    link, operators = await link_for(site, file, key), await link_for(site, file, None)
+    link, operators = await link_for(portal_site, file, key), await link_for(portal_site, file, None)
     async with database.begin() as session:
         await people.revoke(session, "a@b.org")
-    answer = await web.get(link.url)
+    answer = await portal_web.get(link.url)
     assert (answer.status_code, "revoked" in answer.text) == (403, True)
-    assert (await web.get(operators.url)).status_code == 200
+    assert (await portal_web.get(operators.url)).status_code == 200
     async with database.begin() as session:
         await session.execute(text("update computed_file set replaced_at = now()"))
-    assert (await web.get(operators.url)).status_code == 200, "a replaced file stays for those who are at it"
+    assert (await portal_web.get(operators.url)).status_code == 200, "a replaced file stays for those who are at it"
     async with database.begin() as session:
         await session.execute(text("update computed_file set removed_at = now()"))
-    answer = await web.get(operators.url)
+    answer = await portal_web.get(operators.url)
     assert (answer.status_code, "no longer" in answer.text) == (410, True)
 
 
-async def test_a_file_that_is_not_there_is_not_counted(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
-    file = await publish(site.database, store.as_uri(), "0123/atlas.zip", BODY)
-    link = await link_for(site, file, None)
-    path = store / "0123" / "atlas.zip"
-    for spoil in (lambda: path.write_bytes(b"short"), path.unlink, (store / "0123").rmdir, store.rmdir):
+async def test_a_file_that_is_not_there_is_not_counted(
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
+) -> None:
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
+    link = await link_for(portal_site, file, None)
+    path = atlas_folder / "0123" / "atlas.zip"
+    for spoil in (lambda: path.write_bytes(b"short"), path.unlink, (atlas_folder / "0123").rmdir, atlas_folder.rmdir):
         spoil()
         with pytest.raises(StorageAway):
-            await link_for(site, file, None)
-        answer = await web.get(link.url)
+            await link_for(portal_site, file, None)
+        answer = await portal_web.get(link.url)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
-    assert await counted(site.database) == (1, 1)
+    assert await counted(portal_site.database) == (1, 1)
 
 
-async def test_nothing_outside_of_the_store_is_served(site: Site, store: Path, tmp_path: Path) -> None:
+async def test_nothing_outside_of_the_store_is_served(portal_site: Site, atlas_folder: Path, tmp_path: Path) -> None:
     outside = tmp_path / "secret.txt"
     outside.write_bytes(b"secret")
-    (store / "way").symlink_to(outside)
-    (store / "up").symlink_to(tmp_path)
+    (atlas_folder / "way").symlink_to(outside)
+    (atlas_folder / "up").symlink_to(tmp_path)
     for n, key in enumerate(
         ("../secret.txt", "0123/../../secret.txt", str(outside), "way", "up/secret.txt", ".", "\n")
     ):
-        file = await publish(site.database, store.as_uri(), key, b"secret", name=f"{n}.zip")
+        file = await publish(portal_site.database, atlas_folder.as_uri(), key, b"secret", name=f"{n}.zip")
         with pytest.raises(StorageAway):
-            await link_for(site, file, None)
+            await link_for(portal_site, file, None)
 
 
-async def test_odd_names_arrive_as_they_are(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
+async def test_odd_names_arrive_as_they_are(
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
+) -> None:
     for n, name in enumerate(("SCPCS1,SCPCS2 'a' \"b\"%2F;é 日本.zip", "-rf.zip", "a?b#c&d=e.zip", "…" * 60 + ".zip")):
-        (store / f"{n}").write_bytes(b"x" * n)
-        file = await publish(site.database, store.as_uri(), f"{n}", b"x" * n, name=name)
-        link = await link_for(site, file, None, web.base_url)
-        answer = await web.get(link.url)
+        (atlas_folder / f"{n}").write_bytes(b"x" * n)
+        file = await publish(portal_site.database, atlas_folder.as_uri(), f"{n}", b"x" * n, name=name)
+        link = await link_for(portal_site, file, None, portal_web.base_url)
+        answer = await portal_web.get(link.url)
         assert (answer.status_code, len(answer.content)) == (200, n)
         assert unquote(answer.headers["content-disposition"].partition("''")[2]) == link.filename
 
 
-async def test_who_hangs_up_is_not_read_for(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
+async def test_who_hangs_up_is_not_read_for(
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
+) -> None:
     size = 300_000_000
-    with (store / "large").open("wb") as large:
+    with (atlas_folder / "large").open("wb") as large:
         large.truncate(size)
-    file = await publish(site.database, store.as_uri(), "large", b"", size=size)
-    url = (await link_for(site, file, None)).url
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "large", b"", size=size)
+    url = (await link_for(portal_site, file, None)).url
     me = psutil.Process()
     before = me.io_counters().read_chars
-    async with web.stream("GET", url) as answer:
+    async with portal_web.stream("GET", url) as answer:
         await answer.aiter_raw().__anext__()
     async with asyncio.timeout(10):
         while any("large" in one.path for one in me.open_files()):
@@ -229,15 +215,17 @@ async def test_who_hangs_up_is_not_read_for(site: Site, web: httpx2.AsyncClient,
     assert me.io_counters().read_chars - before < size / 2
 
 
-async def test_a_thousand_readers_at_once_take_little_memory(site: Site, web: httpx2.AsyncClient, store: Path) -> None:
+async def test_a_thousand_readers_at_once_take_little_memory(
+    portal_site: Site, portal_web: httpx2.AsyncClient, atlas_folder: Path
+) -> None:
     size = 2_000_000_000
-    with (store / "large").open("wb") as large:
+    with (atlas_folder / "large").open("wb") as large:
         large.truncate(size)
         os.pwrite(large.fileno(), b"end", size - 3)
-    file = await publish(site.database, store.as_uri(), "large", b"", size=size)
-    link = await link_for(site, file, None)
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "large", b"", size=size)
+    link = await link_for(portal_site, file, None)
     me = psutil.Process()
-    host, port = web.base_url.host, web.base_url.port
+    host, port = portal_web.base_url.host, portal_web.base_url.port
     before = me.memory_info().rss
     wanted = [f"{n * 1000}-" if n % 10 == 0 else f"{n * 1000}-{n * 1000 + 99_999}" for n in range(1000)]
     streams = [await _slow_reader(host, port, link.url, one) for one in wanted]
@@ -245,7 +233,7 @@ async def test_a_thousand_readers_at_once_take_little_memory(site: Site, web: ht
         assert (await reader.readline()).startswith(b"HTTP/1.1 206")
     grown = me.memory_info().rss - before
     assert grown < 150_000_000, f"{grown:,} bytes, both ends of a thousand connections"
-    last = await web.get(link.url, headers={"Range": "bytes=-3"})
+    last = await portal_web.get(link.url, headers={"Range": "bytes=-3"})
     assert last.content == b"end", "the site still answers at once"
     for _, writer in streams:
         writer.transport.abort()
