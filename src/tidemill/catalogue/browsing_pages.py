@@ -14,6 +14,7 @@ import orjson
 from psycopg.sql import SQL, Composable, Literal, Placeholder
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tidemill.catalogue import browsing_bits
 from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, searched, statement
 from tidemill.catalogue.field_index import grams_of, tally_of
 from tidemill.db.database import Row, composed, fetch, fetch_one
@@ -37,6 +38,9 @@ DENSE = 200_000
 
 RARE = 0.02
 """Share of the items up to which those with some letters are looked up, rather than looking at all."""
+
+MOST_SORTED = 20_000
+"""Matching items up to which they are put in order."""
 
 _BY_VALUE = frozenset(
     {Lookup.CONTAINS, Lookup.ICONTAINS, Lookup.IEXACT, Lookup.STARTSWITH, Lookup.ISTARTSWITH}
@@ -63,6 +67,10 @@ def copy_for(shown: Window, noun: Noun, query: Query) -> FieldCopy | None:
 async def found(session: AsyncSession, shown: Window, noun: Noun, query: Query, limit: int) -> tuple[int, list[int]]:
     """How many records match, and the ids of a page of them."""
     copy = copy_for(shown, noun, query)
+    if copy is not None and (query.search.strip() or _tally_for(copy, query.filters) is None):
+        sieve = await browsing_bits.sieve(session, shown, copy, query.filters, query.search)
+        if sieve is not None:
+            return await _found_by_bits(session, shown, copy, sieve, query, limit)
     if copy is None:
         made = statement(shown, noun, query.filters, query.search)
         total = await counted(session, made)
@@ -76,6 +84,36 @@ async def found(session: AsyncSession, shown: Window, noun: Noun, query: Query, 
     else:
         rows = await _page_in_copy(session, shown, copy, query, total, params)
     return total, [row["id"] for row in rows]
+
+
+async def _found_by_bits(
+    session: AsyncSession, shown: Window, copy: FieldCopy, sieve: browsing_bits.Sieve, query: Query, limit: int
+) -> tuple[int, list[int]]:
+    """The same, from bits; in another order than that of ids, few are put in order, and of many the first looked at."""
+    if not query.ordering:
+        return await browsing_bits.page(session, sieve, limit, query.offset)
+    total, ids = await browsing_bits.page(session, sieve, MOST_SORTED, 0)
+    if query.offset >= total:
+        return total, []
+    params = {"limit": min(limit, total - query.offset), "offset": query.offset}
+    if total > MOST_SORTED:
+        rows = await _page_in_copy(session, shown, copy, query, total, params)
+    else:
+        made = from_copy(copy, shown, ())
+        made.conditions = [composed("browsing.in", {"value": made.id, "given": made.keep(ids, "bigint[]")})]
+        rows = await fetch(session, "browsing.page", made.params | params, made.parts(query.ordering), prepare=False)
+    return total, [row["id"] for row in rows]
+
+
+async def facets_rows(
+    session: AsyncSession, shown: Window, noun: Noun, query: Query, names: Sequence[str], most: int, letters: str = ""
+) -> dict[str, list[Row]]:
+    """`facet_rows` of several fields, as far as bits can answer for them at once."""
+    copy = copy_for(shown, noun, query)
+    if copy is None or not (query.filters or query.search.strip()):
+        return {}
+    sieve = await browsing_bits.sieve(session, shown, copy, query.filters, query.search)
+    return {} if sieve is None else await browsing_bits.facets(session, sieve, names, most, letters)
 
 
 async def counted(session: AsyncSession, made: Statement) -> int:

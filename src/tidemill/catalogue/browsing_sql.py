@@ -16,6 +16,9 @@ from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 Values = Mapping[str, Composable]
 """Where a record has each thing that can be asked of it, by the name of its filter."""
 
+MOST_WORDS = 10
+"""Words of a search that are looked for."""
+
 _RECORDS = {Noun.ITEM: "item", Noun.PROJECT: "project", Noun.COMPUTED_FILE: "computed_file"}
 _ALIAS = {Noun.ITEM: "i", Noun.PROJECT: "p", Noun.COMPUTED_FILE: "c"}
 _PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
@@ -93,14 +96,15 @@ def from_copy(
     *,
     shown_ones: bool = True,
     rare: frozenset[Filter] = frozenset(),
+    params: dict[str, Any] | None = None,
 ) -> Statement:
     """The same of items, from the copy of their fields; or of those that are not shown. Filters by fields that it has
-    not are none of its."""
+    not are none of its. `params`: where to keep parameters."""
     values: dict[str, Composable] = {shown.id: Identifier("f", "name")}
     values |= {name: Identifier("f", column.column) for name, column in copy.columns.items()}
     lower = {one.field: Identifier("f", one.lower) for one in copy.columns.values() if one.lower is not None}
     records, id_ = SQL("{} f").format(records_of(copy.id)), Identifier("f", "item_id")
-    made = Statement(Noun.ITEM, records, id_, values, lower, rare, alias="f")
+    made = Statement(Noun.ITEM, records, id_, values, lower, rare, alias="f", params={} if params is None else params)
     if shown.hidden_items or not shown_ones:
         piece = "browsing.shown_items" if shown_ones else "browsing.hidden_among"
         made.conditions.append(composed(piece, {"hidden": Literal(list(shown.hidden_items)), "id": made.id}))
@@ -108,6 +112,17 @@ def from_copy(
     _relate(made, shown, filters)
     _search(made, shown, search)
     return made
+
+
+def conditions_of(
+    shown: Window, copy: FieldCopy, filters: Sequence[Filter], keeper: Statement, value: Composable | None = None
+) -> Composable:
+    """What filters ask of an item of the copy, or of a value of their field, if that is given; their parameters are
+    kept by another statement."""
+    if value is None:
+        return _all(from_copy(copy, shown, filters, params=keeper.params).conditions[bool(shown.hidden_items) :])
+    over = Statement(Noun.ITEM, SQL(""), value, {one.field: value for one in filters}, alias="t", params=keeper.params)
+    return _all(_conditions(over, over.values, filters))
 
 
 def from_tally(copy: FieldCopy, column: Column, filters: Sequence[Filter]) -> Statement:
@@ -129,7 +144,7 @@ def _all(conditions: Sequence[Composable]) -> Composable:
 def _search(made: Statement, shown: Window, search: str) -> None:
     """Narrow a choice to records in whose texts each word stands."""
     texts = [value for name, value in made.values.items() if searched(shown, made.noun, name)]
-    for word in search.split()[:10]:
+    for word in search.split()[:MOST_WORDS]:
         parts = {"values": SQL(", ").join(texts), "given": made.keep(word, "text")}
         made.conditions.append(composed("browsing.name_search", parts))
 
@@ -169,6 +184,8 @@ def _values(shown: Window, noun: Noun) -> dict[str, Composable]:
     for name, declared in shown.fields(noun).items():
         if name != shown.id:
             piece = f"browsing.{_PIECES.get(declared['type'], 'text')}_value"
+            if noun is Noun.COMPUTED_FILE and declared["type"] == "boolean":
+                piece = "browsing.yes_value"
             values[name] = composed(piece, {"record": record, "key": Literal(name)})
     return values
 
@@ -223,3 +240,8 @@ def searched(shown: Window, noun: Noun, name: str) -> bool:
     """Whether a search looks at this: at names, titles, and what is declared as text."""
     fields = shown.fields(noun)
     return fields[name]["type"] in ("text", "list") if name in fields else name in (shown.id, "title", "name")
+
+
+def cast_of(type_: str) -> str:
+    """What a field's values are in SQL."""
+    return "jsonb" if type_ == "list" else _CASTS[type_]

@@ -18,6 +18,7 @@ import psycopg
 import structlog
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from tidemill.catalogue import field_bits
 from tidemill.db.database import Database, Row, composed, fetch_one, translated
 from tidemill.domain.shop_window import Column
 
@@ -62,6 +63,10 @@ class Copy:
 
     def tally(self, column: Column) -> Composable:
         return tally_of(self.id, column)
+
+    @property
+    def with_bits(self) -> list[Column]:
+        return [column for column in self.columns if column.bits]
 
     @property
     def tallied(self) -> list[Column]:
@@ -114,6 +119,7 @@ async def _tend(connection: Connection, state: Mapping[str, Any], most_values: i
         return
     if current is not None and _fits(current, wanted):
         await _fold(connection, _copy(current))
+        await _refresh(connection, _copy(current))
         return
     await _make(connection, wanted, most_values)
 
@@ -151,6 +157,9 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
         await _do(connection, "fold", {"tally": copy.tally(column)})
         await _do(connection, "settle", {"records": copy.tally(column)})
     await _do(connection, "settle", {"records": copy.records})
+    await _refresh(connection, copy, quiet=0)
+    for column in copy.with_bits:
+        await _do(connection, "settle", {"records": field_bits.bits_of(copy.id, column)})
     await connection.execute(composed("field_index.ready", {}), {"id": copy.id}, prepare=False)
     log.info("declared fields are copied", copy=copy.id, left_out=too_long)
 
@@ -169,7 +178,8 @@ async def _columns(
         spread = await _row(connection, "spread", parts=parts)
         tallied = spread["different"] <= most_values
         lower = f"l{n}" if not tallied and type_ in ("text", "date") else None
-        columns.append(Column(name, type_, f"c{n}", tallied, lower))
+        bits = max(1, spread["different"]) if spread["different"] <= field_bits.MOST_VALUES else 0
+        columns.append(Column(name, type_, f"c{n}", tallied, lower, bits if tallied else 0))
     return columns, too_long
 
 
@@ -181,6 +191,8 @@ async def _lay(connection: Connection, copy: Copy) -> None:
         await _do(connection, "records", {"records": copy.records, "columns": _comma(kinds)})
         for column in copy.tallied:
             await _do(connection, "tally", {"tally": copy.tally(column), "type": _type(column.type)})
+        if copy.with_bits:
+            await field_bits.lay(connection, copy.id, [(column, _type(column.type)) for column in copy.with_bits])
         await _do(connection, "keep", _lists(copy, "n") | {"keep": copy.keep, "id": Literal(copy.id)})
         if copy.tallied:
             await _do(connection, "count", _counting(copy))
@@ -229,12 +241,13 @@ def _all_columns(copy: Copy, alias: str = "n") -> Iterator[tuple[str, str, Compo
 def _counting(copy: Copy) -> dict[str, Composable]:
     """The body of the function that keeps the tallies."""
     bodies: dict[str, Composable] = {"count": copy.count}
-    for event in ("inserted", "updated", "deleted"):
+    for event, changed in (("inserted", "new_records"), ("updated", "new_records"), ("deleted", "old_records")):
+        noted = [field_bits.note(copy.id, changed)] if copy.with_bits else []
         pieces = [
             composed(f"field_index.tally_{event}", {"tally": copy.tally(c), "column": Identifier(c.column)})
             for c in copy.tallied
         ]
-        bodies[event] = SQL(" ").join([SQL("{};").format(piece) for piece in pieces])
+        bodies[event] = SQL(" ").join([SQL("{};").format(piece) for piece in [*pieces, *noted]])
     return bodies
 
 
@@ -263,13 +276,22 @@ async def _fold(connection: Connection, copy: Copy) -> None:
             await _do(connection, "fold", {"tally": copy.tally(column)})
 
 
+async def _refresh(connection: Connection, copy: Copy, *, quiet: float = field_bits.QUIET) -> None:
+    if not copy.with_bits:
+        return
+    while await field_bits.refresh(connection, copy.id, copy.with_bits, copy.records, quiet=quiet):
+        pass
+
+
 async def _drop(connection: Connection, copy: Copy) -> None:
     await _do(connection, "patience")
     async with connection.transaction():
         for function in (copy.keep, copy.count):
             signature = SQL("{}()").format(function)
             await _do(connection, "drop_function", {"function": signature})
-        for table in (copy.records, *(copy.tally(column) for column in copy.columns)):
+        bits = [field_bits.bits_of(copy.id, column) for column in copy.with_bits]
+        tallies = [copy.tally(column) for column in copy.columns]
+        for table in (copy.records, *tallies, *bits, field_bits.stale_of(copy.id)):
             await _do(connection, "drop_table", {"table": table})
         await connection.execute(composed("field_index.forget", {}), {"id": copy.id}, prepare=False)
     await _do(connection, "impatience")

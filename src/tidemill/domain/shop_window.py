@@ -32,9 +32,13 @@ class Column:
     lower: str | None = None
     """The column of the same text in small letters, where there are too many values to look through."""
 
+    bits: int = 0
+    """How many values it had about, where there are bits of them (see `catalogue/field_bits.py`); 0: there are none."""
+
     def told(self) -> dict[str, Any]:
         """As `FieldTable.columns` has it."""
-        told = {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
+        told: dict[str, Any] = {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
+        told |= {"bits": self.bits} if self.bits else {}
         return told if self.lower is None else told | {"lower": self.lower}
 
 
@@ -90,7 +94,7 @@ class Window:
             id=portal.get("id") or "id",
             item_fields=site.get("fields") or {},
             project_fields=site.get("project_fields") or {},
-            attributes=_attributes(packages),
+            attributes=_attributes(packages, {**(site.get("fields") or {}), **(site.get("project_fields") or {})}),
             per_item=tuple(package["name"] for package in packages if package.get("per") == "item"),
             portal=portal,
             publishing=site.get("publishing") or {},
@@ -147,18 +151,20 @@ class Window:
         return dict(self.own(noun)) | {name: one["type"] for name, one in self.fields(noun).items() if name != self.id}
 
 
-def _attributes(packages: list[Mapping[str, Any]]) -> dict[str, str]:
-    """Each attribute that some package declares, with the type that fits all of its values."""
+def _attributes(packages: list[Mapping[str, Any]], fields: Fields) -> dict[str, str]:
+    """Each attribute that some package declares, with the type that fits all of its values; what is looked up is yes or
+    no where a field of the same name is."""
     found: dict[str, str] = {}
     for package in packages:
         for name, value in (package.get("attributes") or {}).items():
-            type_ = _type(value)
+            looked_up = isinstance(value, str) and value.startswith("{")
+            type_ = "boolean" if looked_up and fields.get(name, {}).get("type") == "boolean" else _type(value)
             found[name] = type_ if found.get(name, type_) == type_ else "text"
     return {name: type_ for name, type_ in found.items() if name not in _OWN[Noun.COMPUTED_FILE]}
 
 
 def _type(value: Any) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, Mapping) and "has" in value):
         return "boolean"
     if isinstance(value, int | float):
         return "number"

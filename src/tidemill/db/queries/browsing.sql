@@ -141,6 +141,9 @@ where {matches} order by 1 limit %(most)s;
 -- number_value: a declared number; what is none counts as missing.
 (case when jsonb_typeof({record} -> {key}) = 'number' then ({record} ->> {key})::numeric end)
 
+-- yes_value: a truth value of a computed file, whose package says it only where it is so.
+coalesce(({record} -> {key})::text = 'true', false)
+
 -- boolean_value: a declared truth value.
 (case when jsonb_typeof({record} -> {key}) = 'boolean' then ({record} ->> {key})::boolean end)
 
@@ -202,13 +205,14 @@ strpos(lower({value} collate "default"), lower({given}::text collate "default"))
 -- has_grams: it has the pieces that it must have for these letters to stand in it; this can be looked up in an index.
 name_grams({value}) @> search_grams({given})
 
--- share: which share of the items has the rarest of the pieces that these letters have, as the last analyze saw it; 0: hardly any;
--- null: nothing is known.
-select case when count(s.elems) > 0 then min(coalesce(known.share, 0)) end as share
-from unnest(search_grams(%(letters)s)) piece
-left join (select most_common_elems::text::text[] as elems, most_common_elem_freqs as shares from pg_stats
-           where schemaname = 'tidemill_fields' and tablename = %(index)s) s on true
-left join lateral (select s.shares[n] as share from generate_subscripts(s.elems, 1) n where s.elems[n] = piece) known on true;
+-- share: which share of the items has the rarest of the pieces that these letters have, as the last analyze saw it; none where
+-- nothing is known, 0 where hardly any has it.
+with known as (
+    select e.piece, e.share from pg_stats s, unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) e(piece, share)
+    where s.schemaname in ('tidemill_fields', current_schema()) and s.tablename = %(index)s
+)
+select (select min(coalesce(k.share, 0)) from unnest(search_grams(%(letters)s)) g(piece) left join known k on k.piece = g.piece) as share
+where exists (select from known);
 
 -- startswith: it begins with this.
 starts_with({value}, {given}::text)

@@ -1,0 +1,103 @@
+"""Which items have which value, as bits: what narrows and counts lists of a large site by several things at once.
+
+Beside the narrow copy of declared fields (`field_index.py`), for fields with few values: for each value, and each
+stretch of ids, a string of bits. Writers do not touch them, they only note in which stretch they wrote. Such a stretch
+is looked through item by item, which is exact, until it has been quiet for a while; then its bits are made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from tidemill.db.database import Row, composed
+from tidemill.domain.shop_window import Column
+
+SPAN = 32_000
+"""Ids in a stretch: its bits, 4,000 bytes, fit into a page twice."""
+
+MOST_VALUES = 1_500
+"""Values of a field that have bits at most."""
+
+PRESSED = 128
+"""Values from which on bits are stored pressed: each value has few items then."""
+
+QUIET = 20.0
+"""Seconds for which nobody must have written in a stretch for its bits to be worth making."""
+
+AT_ONCE = 100
+CROWDED = 2_000
+"""Notes of writes above the number of stretches from which on they are put together."""
+
+SCHEMA = "tidemill_fields"
+
+Connection = psycopg.AsyncConnection[Row]
+
+
+def bits_of(id_: int, column: Column) -> Composable:
+    """The bits of one of a copy's columns."""
+    return Identifier(SCHEMA, f"bits_{id_}_{column.column}")
+
+
+def stale_of(id_: int) -> Composable:
+    """In which stretches somebody wrote."""
+    return Identifier(SCHEMA, f"stale_{id_}")
+
+
+async def lay(connection: Connection, id_: int, columns: Iterable[tuple[Column, Composable]]) -> None:
+    """Empty tables for a copy's columns, each given with its type."""
+    await _do(connection, "aggregate", {"span": Literal(SPAN)})
+    await _do(connection, "stale", {"stale": stale_of(id_)})
+    for column, type_ in columns:
+        parts: dict[str, Composable] = {"bits": bits_of(id_, column), "type": type_, "span": Literal(SPAN)}
+        await _do(connection, "bits", parts)
+        storage = "main" if column.bits > PRESSED else "plain"
+        await _do(connection, "store", {"bits": parts["bits"], "storage": SQL(storage)})
+        await _do(connection, "index", {"bits": parts["bits"]})
+        await _do(connection, "index_stretch", {"bits": parts["bits"]})
+
+
+def note(id_: int, changed: str) -> Composable:
+    """What a trigger does when items have changed: a note of their stretches."""
+    parts = {"stale": stale_of(id_), "span": Literal(SPAN), "changed": Identifier(changed)}
+    return composed("field_bits.note", parts)
+
+
+async def refresh(
+    connection: Connection, id_: int, columns: Iterable[Column], records: Composable, *, quiet: float = QUIET
+) -> int:
+    """Make the bits of stretches anew in which nobody has written for so many seconds; how many these were.
+
+    Each in a transaction of its own, whose snapshot has both the items and the notes of what was written.
+    """
+    stale, bits = stale_of(id_), [(column, bits_of(id_, column)) for column in columns if column.bits]
+    params = {"seconds": quiet, "most": AT_ONCE}
+    cursor = await connection.execute(composed("field_bits.quiet", {"stale": stale}), params, prepare=False)
+    stretches = [row["stretch"] for row in await cursor.fetchall()]
+    await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+    for stretch in stretches:
+        where = {"stretch": Literal(stretch), "low": Literal(stretch * SPAN), "span": Literal(SPAN)}
+        async with connection.transaction():
+            await _do(connection, "fresh", {"stale": stale, "stretch": where["stretch"]})
+            for column, table in bits:
+                await _do(connection, "empty", {"bits": table, "stretch": where["stretch"]})
+                into = {"bits": table, "records": records, "column": Identifier(column.column)}
+                await _do(connection, "fill", where | into)
+    await connection.set_isolation_level(None)
+    await _fold(connection, stale)
+    return len(stretches)
+
+
+async def _fold(connection: Connection, stale: Composable) -> None:
+    cursor = await connection.execute(composed("field_bits.crowd", {"stale": stale}), prepare=False)
+    crowd = await cursor.fetchone()
+    assert crowd is not None
+    if crowd["rows"] > crowd["different"] + CROWDED:
+        await _do(connection, "fold", {"stale": stale})
+
+
+async def _do(connection: Connection, name: str, parts: dict[str, Any]) -> None:
+    await connection.execute(composed(f"field_bits.{name}", parts), prepare=False)
