@@ -12,7 +12,8 @@ from tidemill.db.models import Pipeline, Source
 from tidemill.domain.quiet_hours import in_words
 from tidemill.pipelines import schedules, watching
 from tidemill.pipelines.nearest import nearest
-from tidemill.pipelines.site_file import Place, SiteFile
+from tidemill.pipelines.site_file import SiteFile
+from tidemill.pipelines.site_mistakes import Place
 
 Difference = tuple[str, Mapping[str, Any] | None, Mapping[str, Any]]
 """A name, what there is now (None: nothing), and what there is to be."""

@@ -18,15 +18,13 @@ from tidemill.db.models.catalogue import (
     Source,
     Sync,
 )
+from tidemill.db.models.feed import Change, Consumer, Floor
 from tidemill.db.models.publishing import ComputedFile, ComputedFileItem, Dataset, Download, Terms
 from tidemill.db.models.runs import (
     Attempt,
     Batch,
     BatchItem,
-    Change,
-    Consumer,
     Document,
-    Floor,
     LiveLog,
     Run,
     Schedule,

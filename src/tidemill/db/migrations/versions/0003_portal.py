@@ -24,6 +24,9 @@ def upgrade() -> None:
     _described()
     _people()
     _computed_files()
+    _computed_file_indexes()
+    _contents()
+    _downloads()
     _datasets()
     _field_tables()
     _triggers({})
@@ -178,6 +181,9 @@ def _computed_files() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="computed_file_pkey"),
     )
+
+
+def _computed_file_indexes() -> None:
     op.create_index("computed_file_item_id_idx", "computed_file", ["item_id"])
     op.create_index("computed_file_project_id_idx", "computed_file", ["project_id"])
     op.create_index(
@@ -190,6 +196,10 @@ def _computed_files() -> None:
     op.create_index(
         "computed_file_doomed_idx", "computed_file", ["replaced_at"], postgresql_where=sa.text("removed_at is null")
     )
+
+
+def _contents() -> None:
+    """Which items a computed file holds."""
     op.create_table(
         "computed_file_item",
         sa.Column("computed_file_id", sa.BigInteger(), nullable=False),
@@ -204,6 +214,9 @@ def _computed_files() -> None:
         sa.PrimaryKeyConstraint("computed_file_id", "item_id", name="computed_file_item_pkey"),
     )
     op.create_index("computed_file_item_item_id_idx", "computed_file_item", ["item_id"])
+
+
+def _downloads() -> None:
     op.create_table(
         "download",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
