@@ -51,7 +51,7 @@ def computed_file(shown: Window, row: Row) -> Shape:
         "modality": None,
         "workflow_version": None,
         **missing,
-        **row["attributes"],
+        **{name: value for name, value in row["attributes"].items() if value is not None or name not in missing},
         "id": row["id"],
         "name": row["name"],
         "package": row["package"],
