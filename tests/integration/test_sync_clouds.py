@@ -1,4 +1,4 @@
-"""Azure's and Google's stores as sources."""
+"""Azure's store as a source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests import azurite
 
 from tidemill.catalogue.listing import LeftOut, listing
-from tidemill.errors import InvalidInput, StorageError
+from tidemill.errors import StorageError
 from tidemill.storage.stores import open_store
 
 
@@ -32,13 +32,3 @@ def test_a_container_of_azures_is_listed_and_its_refusals_are_said(monkeypatch: 
         with pytest.raises(StorageError, match="refuses us") as refused:
             list(listing("az://originals", options, LeftOut()))
         assert "AZURE_STORAGE_ACCOUNT_KEY" in str(refused.value.hint)
-
-
-def test_a_bucket_of_googles_is_opened_and_a_missing_key_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No emulator of Google's service can be installed here: what it answers was not tried."""
-    monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT", raising=False)
-    store = open_store("gs://originals/in", {"anonymous": True})
-    assert (type(store).__name__, store.prefix) == ("GCSStore", "in")
-    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", "/nowhere/account.json")
-    with pytest.raises(InvalidInput, match=r"gs://originals cannot be opened: .*/nowhere/account.json"):
-        open_store("gs://originals")

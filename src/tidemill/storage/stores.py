@@ -16,6 +16,12 @@ from tidemill.errors import InvalidInput
 
 SCHEMES = ("file", "s3", "gs", "az")
 """What a store's URL may begin with."""
+_WORDS = {
+    "s3": {"endpoint": "endpoint", "region": "region"},
+    "gs": {"endpoint": "base_url"},
+    "az": {"endpoint": "endpoint"},
+}
+"""What obstore calls our options."""
 RETRIES = 5
 """Requests that are repeated before a store counts as failing: three seconds in all."""
 
@@ -35,8 +41,8 @@ def open_store(url: str, options: Mapping[str, Any] | None = None, *, timeout: s
     """The store at a URL; keys are below the URL's path. Nothing is asked of it yet.
 
     Secrets come from the environment as each service's own tools read them (AWS_…, GOOGLE_…, AZURE_…). `options`:
-    `endpoint` and `region` of a service that speaks S3, `anonymous`. `timeout`: for one request. Raises InvalidInput
-    for a URL that is no store's.
+    `endpoint` of a service other than the one that the URL means, `region` of one that speaks S3, `anonymous`.
+    `timeout`: for one request. Raises InvalidInput for a URL that is no store's.
     """
     scheme = urlsplit(url).scheme
     if scheme == "file":
@@ -44,7 +50,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None, *, timeout: s
     if scheme not in SCHEMES:
         raise InvalidInput(f"{url} is no store that can be read.", hint="Write file://…, s3://…, gs://… or az://….")
     given = options or {}
-    config: Any = {key: given[key] for key in ("endpoint", "region") if given.get(key)}
+    config: Any = {word: given[key] for key, word in _WORDS[scheme].items() if given.get(key)}
     if given.get("anonymous"):
         config["skip_signature"] = "true"
     plain = str(given.get("endpoint", "")).startswith("http://")
