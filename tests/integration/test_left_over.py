@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.packaging import PACKAGES, Portal
+from tests.webserver import web_site
 
 from tidemill.catalogue import items
 from tidemill.db.database import Database
@@ -198,3 +199,52 @@ async def test_a_rehearsal_says_what_would_be_made_and_keeps_nothing(portal: Por
     }
     assert await portal.value(counts) == before
     assert not await portal.value("select exists (select from item where metadata ? 'left_over')")
+
+
+async def test_pages_and_api_say_what_is_left_over_and_retire_it(
+    portal: Portal, database_url: str, tmp_path: Path
+) -> None:
+    await portal.made()
+    await declare(portal, PACKAGES[0])
+    async with web_site(portal.database, database_url, tmp_path) as web:
+        page = (await web.client.get("/computed-files")).text
+        assert "2 packages are left over" in page
+        assert "P1_ALL.zip" not in (await web.client.get("/computed-files?left_over=yes")).text
+        assert "declares no package &#39;single&#39; any more" in (await web.client.get("/items/S1.zip")).text
+        shown = (await web.client.get("/computed-files/retire")).text
+        assert shown.count('name="name"') == 2
+        told = (await web.client.get("/api/computed-files", params={"left_over": True})).json()
+        assert [row["name"] for row in told["computed_files"]] == ["S1.zip", "S2.zip"]
+        would = (await web.client.post("/api/computed-files/retire", json={})).json()
+        assert ([one["name"] for one in would["packages"]], would["done"]) == (["S1.zip", "S2.zip"], False)
+        did = (await web.client.post("/api/computed-files/retire", json={"names": ["S2.zip"], "dry_run": False})).json()
+        assert ([one["name"] for one in did["packages"]], did["done"]) == (["S2.zip"], True)
+        assert (await web.client.post("/api/computed-files/retire", json={"names": ["S2.zip"]})).status_code == 409
+        done = await web.client.post("/computed-files/retire", data={"name": ["S1.zip"]})
+        assert done.headers["location"] == "/computed-files"
+        assert "left over</a>" not in (await web.client.get("/computed-files")).text
+    assert set(await portal.current()) == {"P1_ALL.zip"}
+
+
+async def test_pages_and_api_list_thousands_of_members(portal: Portal, database_url: str, tmp_path: Path) -> None:
+    await portal.made()
+    told = await portal.output("P1_ALL.zip")
+    told["manifest"] = [{"name": f"S1/{n:05}.bin", "size": n, "sha256": f"{n:064x}"} for n in range(12_000)]
+    await portal.put_out("P1_ALL.zip", told)
+    file = (await portal.current())["P1_ALL.zip"]["id"]
+    async with web_site(portal.database, database_url, tmp_path) as web:
+        address = f"/api/computed-files/{file}/members"
+        first = (await web.client.get(address, params={"limit": 2, "offset": 11_999})).json()
+        assert (first["total"], first["rows"]) == (
+            12_000, [{"name": "S1/11999.bin", "size": 11_999, "sha256": f"{11_999:064x}"}],
+        )  # fmt: skip
+        found = (await web.client.get(address, params={"search": "s1/0001"})).json()
+        assert (found["total"], found["size"]) == (10, sum(range(10, 20)))
+        assert (await web.client.get("/api/computed-files/99/members")).status_code == 404
+        page = (await web.client.get(f"/computed-files/{file}?offset=11800")).text
+        assert "S1/11999.bin" in page
+        assert "Previous" in page
+        assert "Next" not in page
+        await portal.put_out("P1_ALL.zip", {key: value for key, value in told.items() if key != "manifest"})
+        assert (await web.client.get(address)).json()["known"] is False
+        assert "did not say" in (await web.client.get(f"/computed-files/{file}")).text

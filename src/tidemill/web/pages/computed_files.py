@@ -6,14 +6,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from tidemill.publishing import computed_files as service
-from tidemill.publishing import downloads
+from tidemill.publishing import downloads, retiring
 from tidemill.publishing.members import members
 from tidemill.web.pages.forms import number, ticked, words
-from tidemill.web.rendering import render, site_of
+from tidemill.web.rendering import redirect, render, site_of
 
 router = APIRouter()
 PAGE = 100
 MEMBERS = 200
+AT_ONCE = 500
+"""Packages that one form retires."""
 
 
 @router.get("/computed-files")
@@ -48,6 +50,26 @@ async def computed_files(request: Request) -> HTMLResponse:
         page=PAGE,
         meaning=service.STATES,
     )
+
+
+@router.get("/computed-files/retire")
+async def confirm_retire(request: Request) -> HTMLResponse:
+    """Which packages nothing calls for any more, and why: the first of them, to be retired."""
+    async with site_of(request).database.begin() as session:
+        left = await retiring.preview(session)
+    return render(request, "computed_files_retire.html", left=left[:AT_ONCE], total=len(left))
+
+
+@router.post("/computed-files/retire")
+async def retire(request: Request) -> RedirectResponse:
+    """Take those that were shown out of the offer."""
+    names = [name for name in (await request.form()).getlist("name") if isinstance(name, str)]
+    if not names:
+        return redirect("/computed-files", "Nothing was retired.")
+    async with site_of(request).database.begin() as session:
+        did = await retiring.retire(session, names=names)
+    said = "1 package was" if len(did.packages) == 1 else f"{len(did.packages):,} packages were"
+    return redirect("/computed-files", f"{said} taken out of the offer.")
 
 
 @router.get("/computed-files/{file}")
