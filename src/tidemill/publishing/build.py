@@ -9,29 +9,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-import zlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
+from zlib_ng import zlib_ng
 
 from tidemill.domain.package_plan import MANIFEST, Entry, FileEntry, Order, TextEntry, read_plan
 from tidemill.domain.package_rules import name_faults
 from tidemill.errors import InvalidInput, TidemillError
 from tidemill.executors.amounts import amount
 from tidemill.executors.contract import Progress
-from tidemill.publishing.package_reading import Piece, changed, open_origin, pieces
+from tidemill.publishing.package_buffers import Buffers, Chunk
+from tidemill.publishing.package_reading import PIECE, Piece, changed, folder_of, open_origin, pieces
 from tidemill.publishing.package_writing import Sink, open_sink
 from tidemill.publishing.zip_stream import ZipLayout, described, zip_size
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-GATHERED = 4 * 1024 * 1024
-"""Bytes of small members that are hashed and written together."""
 IN_LANE = 2
 """Pieces that wait for the whole's hash, or to be written."""
 INLINE = 64 * 1024
@@ -92,18 +91,20 @@ async def build(plan: bytes, report: Tell) -> Built:
     _check(order)
     members = [*((entry.into, _size(entry)) for entry in order.entries), (MANIFEST, _manifest_size(order.entries))]
     total = zip_size(members)
+    buffers = Buffers(PIECE, reuse=folder_of(order.store.url) is not None)  # uploads keep what they were given
     with _threads(2, "package-read") as reading, _threads(4, "package-pack") as packing:
-        origins = {name: open_origin(name, place, reading) for name, place in order.sources.items()}
+        origins = {name: open_origin(name, place, reading, buffers) for name, place in order.sources.items()}
         sink = await open_sink(order.store, order.key, total, packing)
-        output = _Output(sink, packing)
+        output = _Output(sink, packing, buffers)
         try:
             packer = _Packer(order.entries, output, packing, _Meter(report, sum(size for _, size in members)))
-            async for piece in pieces(order.entries, origins):
-                await packer.take(piece)
+            async with aclosing(pieces(order.entries, origins)) as reading_on:
+                async for piece in reading_on:
+                    await packer.take(piece)
             manifest = await packer.finish()
             etag = await output.finish()
         except BaseException:
-            await output.abort()
+            await _to_the_end(output.abort())
             raise
     return Built(
         package=order.package,
@@ -126,6 +127,15 @@ def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _to_the_end(leaving: Coroutine[Any, Any, None]) -> None:
+    """Do it, however often it is cancelled meanwhile."""
+    task = asyncio.ensure_future(leaving)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 def _check(order: Order) -> None:
@@ -166,23 +176,24 @@ class _Packer:
 
     async def take(self, piece: Piece) -> None:
         """The next bytes; a small member is one piece, whose CRC stands before it."""
-        entry = self._entries[piece.entry]
+        entry, chunk = self._entries[piece.entry], piece.chunk
         size, first = _size(entry), self._done == 0
         if described(size):
             if first:
-                await self._output.write(self._layout.header(entry.into, size, 0))
-            await self._output.write(piece.data)
-            await self._hash(piece.data, piece.size)
+                await self._write(self._layout.header(entry.into, size, 0))
+            await self._output.write(chunk)
+            await self._hash(chunk)
         else:
-            await self._hash(piece.data, piece.size)
-            await self._output.write(self._layout.header(entry.into, size, self._crc))
-            await self._output.write(piece.data)
-        self._done += piece.size
-        self._meter.add(piece.size)
+            await self._hash(chunk)
+            await self._write(self._layout.header(entry.into, size, self._crc))
+            await self._output.write(chunk)
+        chunk.let_go()
+        self._done += chunk.size
+        self._meter.add(chunk.size)
         if piece.last:
             if self._done != size and isinstance(entry, FileEntry):
                 raise changed(entry)
-            await self._output.write(self._layout.footer(self._crc))
+            await self._write(self._layout.footer(self._crc))
             self._packed.append(Packed(entry.into, size, self._digest.hexdigest()))
             self._begin()
 
@@ -192,39 +203,53 @@ class _Packer:
         listed = self._packed[:]
         entry = TextEntry(MANIFEST, manifest.decode())
         self._entries = [*self._entries, entry]
-        await self.take(Piece(len(self._entries) - 1, manifest, len(manifest), True))
-        await self._output.write(self._layout.directory())
+        await self.take(Piece(len(self._entries) - 1, Chunk(manifest, len(manifest)), True))
+        await self._write(self._layout.directory())
         return listed
 
-    async def _hash(self, data: Buffer, size: int) -> None:
-        if size <= INLINE:
-            self._update(data)
+    async def _write(self, data: bytes) -> None:
+        await self._output.write(Chunk(data, len(data)))
+
+    async def _hash(self, chunk: Chunk) -> None:
+        if chunk.size <= INLINE:
+            self._update(chunk.data)
         else:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._update, data)
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._update, chunk.data)
 
     def _update(self, data: Buffer) -> None:
         self._digest.update(data)
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = zlib_ng.crc32(data, self._crc)
 
 
 class _Output:
-    """The zip's bytes: hashed as a whole and written, both while the next are made."""
+    """The zip's bytes, in pieces of one size: hashed as a whole and written, both while the next are made."""
 
-    def __init__(self, sink: Sink, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, sink: Sink, pool: ThreadPoolExecutor, buffers: Buffers) -> None:
         self.digest = hashlib.sha256()
-        self._sink, self._pool = sink, pool
-        self._gathered: list[Buffer] = []
-        self._size = 0
+        self._sink, self._pool, self._buffers = sink, pool, buffers
+        self._gathered: Chunk | None = None
+        self._filled = 0
         self._lanes = (_Lane(self._hash), _Lane(sink.write))
 
-    async def write(self, data: Buffer) -> None:
-        """Some bytes more. Raises what went wrong with those before. Only small pieces are copied together."""
-        size = len(memoryview(data))
-        if self._size + size >= GATHERED:
-            await self._flush()
-        if size:
-            self._gathered.append(data)
-            self._size += size
+    async def write(self, chunk: Chunk) -> None:
+        """Some bytes more. Raises what went wrong with those before. Only what is no full piece is copied."""
+        if self._gathered is None and chunk.size == self._buffers.size:
+            await self._pass_on(chunk)
+            return
+        rest = memoryview(chunk.data)
+        while rest:
+            rest = rest[self._gather(rest) :]
+            if self._filled == self._buffers.size:
+                await self._flush()
+
+    def _gather(self, data: memoryview) -> int:
+        """Copy as many bytes as there is room for behind those that were copied before."""
+        if self._gathered is None:
+            self._gathered = self._buffers.chunk(self._buffers.size)
+        count = min(len(data), self._buffers.size - self._filled)
+        memoryview(self._gathered.data)[self._filled : self._filled + count] = data[:count]
+        self._filled += count
+        return count
 
     async def finish(self) -> str:
         """All is written; the ETag of the package in its place."""
@@ -240,12 +265,16 @@ class _Output:
         await self._sink.abort()
 
     async def _flush(self) -> None:
-        if not self._gathered:
-            return
-        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-        self._gathered, self._size = [], 0
+        if self._gathered is not None:
+            chunk = self._gathered
+            chunk.data, chunk.size = memoryview(chunk.data)[: self._filled], self._filled
+            self._gathered, self._filled = None, 0
+            await self._pass_on(chunk)
+            chunk.let_go()
+
+    async def _pass_on(self, chunk: Chunk) -> None:
         for lane in self._lanes:
-            await lane.put(data)
+            await lane.put(chunk)
 
     async def _hash(self, data: Buffer) -> None:
         await asyncio.get_running_loop().run_in_executor(self._pool, self.digest.update, data)
@@ -256,15 +285,16 @@ class _Lane:
 
     def __init__(self, act: Callable[[Buffer], Awaitable[None]]) -> None:
         self._act = act
-        self._queue: asyncio.Queue[Buffer | None] = asyncio.Queue(IN_LANE)
+        self._queue: asyncio.Queue[Chunk | None] = asyncio.Queue(IN_LANE)
         self._fault: TidemillError | None = None
         self._work = asyncio.ensure_future(self._run())
 
-    async def put(self, data: Buffer) -> None:
+    async def put(self, chunk: Chunk) -> None:
         """The next piece. Raises what went wrong with one before."""
         if self._fault is not None:
             raise self._fault
-        await self._queue.put(data)
+        chunk.hold()
+        await self._queue.put(chunk)
 
     async def end(self) -> None:
         """Wait until all is done. Raises what went wrong."""
@@ -279,12 +309,13 @@ class _Lane:
         await asyncio.wait([self._work])
 
     async def _run(self) -> None:
-        while (data := await self._queue.get()) is not None:
+        while (chunk := await self._queue.get()) is not None:
             if self._fault is None:  # else the pieces are only taken away, so that nobody waits for room
                 try:
-                    await self._act(data)
+                    await self._act(chunk.data)
                 except TidemillError as error:
                     self._fault = error
+            chunk.let_go()
 
 
 class _Meter:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -17,18 +17,18 @@ from obstore.exceptions import BaseError, NotFoundError, PreconditionError
 
 from tidemill.domain.package_plan import Entry, FileEntry, StorePlace
 from tidemill.errors import Conflict, InvalidInput, StorageError
-from tidemill.publishing.zip_stream import DESCRIBED_FROM
+from tidemill.publishing.package_buffers import Buffers, Chunk
+from tidemill.publishing.zip_stream import DESCRIBED_FROM, ZipLayout, described
 from tidemill.storage.stores import open_store
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
 PIECE = DESCRIBED_FROM
-"""Bytes of one read. A file of no more is read at once, so that its CRC is known before it is written."""
+"""Bytes of one read, and of one write. A file of no more is read at once: its CRC is known before it is written."""
 AHEAD = 6 * PIECE
 """Bytes that may be read, or asked for, before they are taken."""
 REQUESTS = 16
 """Reads at once: small files are waited for together."""
+SMALL = PIECE // 2
+"""Bytes of a file up to which they are read into memory of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,14 @@ class Piece:
     """Some bytes of the entry of that number; `last`: its last ones."""
 
     entry: int
-    data: Buffer
-    size: int
+    chunk: Chunk
     last: bool
 
 
 class Origin(Protocol):
     """Where files are read from."""
 
-    async def read(self, entry: FileEntry, start: int, end: int) -> Buffer:
+    async def read(self, entry: FileEntry, start: int, end: int) -> Chunk:
         """Bytes of a file as it was planned. Raises Conflict where it is another by now, StorageError."""
         ...
 
@@ -55,15 +54,15 @@ def folder_of(url: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
-def open_origin(name: str, place: StorePlace, pool: ThreadPoolExecutor) -> Origin:
+def open_origin(name: str, place: StorePlace, pool: ThreadPoolExecutor, buffers: Buffers) -> Origin:
     """The source of that name. Raises InvalidInput."""
     folder = folder_of(place.url)
-    return FolderOrigin(name, folder, pool) if folder is not None else StoreOrigin(name, place)
+    return FolderOrigin(name, folder, pool, buffers) if folder is not None else StoreOrigin(name, place)
 
 
-async def pieces(entries: Sequence[Entry], origins: Mapping[str, Origin]) -> AsyncIterator[Piece]:
+async def pieces(entries: Sequence[Entry], origins: Mapping[str, Origin]) -> AsyncGenerator[Piece]:
     """The bytes of all entries, in order. Raises Conflict, StorageError."""
-    waiting: deque[tuple[int, bool, int, asyncio.Task[Buffer]]] = deque()
+    waiting: deque[tuple[int, bool, int, asyncio.Task[Chunk]]] = deque()
     wanted, asked = _wanted(entries), 0
     following = next(wanted, None)
     try:
@@ -75,30 +74,41 @@ async def pieces(entries: Sequence[Entry], origins: Mapping[str, Origin]) -> Asy
                 asked += end - start
                 following = next(wanted, None)
             number, last, size, read = waiting[0]
-            data = await read
+            chunk = await read
             waiting.popleft()
             asked -= size
-            yield Piece(number, data, size, last)
+            yield Piece(number, chunk, last)
     finally:
         for *_, read in waiting:
             read.cancel()
         await asyncio.gather(*(read for *_, read in waiting), return_exceptions=True)
 
 
-def _wanted(entries: Sequence[Entry]) -> Any:
-    """What to read: number of the entry, first byte, the byte behind the last one, whether that is its end."""
+def _wanted(entries: Sequence[Entry]) -> Iterator[tuple[int, int, int, bool]]:
+    """What to read: number of the entry, first byte, the byte behind the last one, whether that is its end.
+
+    Large files are cut where a piece of the zip ends, so that what is read is what is written, and copied nowhere.
+    """
+    layout = ZipLayout()
     for number, entry in enumerate(entries):
         size = entry.size if isinstance(entry, FileEntry) else len(entry.text.encode())
-        step = PIECE if isinstance(entry, FileEntry) else max(size, 1)
-        for start in range(0, max(size, 1), step):
-            end = min(start + step, size)
+        layout.header(entry.into, size, 0)
+        before = layout.offset - size
+        layout.footer(0)
+        cut = described(size) and isinstance(entry, FileEntry)
+        start, end = 0, min(size, PIECE - before % PIECE) if cut else size
+        while True:
             yield number, start, end, end == size
+            if end == size:
+                break
+            start, end = end, min(end + PIECE, size)
 
 
-async def _read(entry: Entry, origins: Mapping[str, Origin], start: int, end: int) -> Buffer:
+async def _read(entry: Entry, origins: Mapping[str, Origin], start: int, end: int) -> Chunk:
     if isinstance(entry, FileEntry):
         return await origins[entry.source].read(entry, start, end)
-    return entry.text.encode()
+    text = entry.text.encode()
+    return Chunk(text, len(text))
 
 
 def changed(entry: FileEntry) -> Conflict:
@@ -114,13 +124,16 @@ def gone(entry: FileEntry) -> Conflict:
 class FolderOrigin:
     """A folder of this machine. A file is as planned while its modification time and size are."""
 
-    def __init__(self, name: str, folder: Path, pool: ThreadPoolExecutor) -> None:
-        self._name, self._folder, self._pool = name, folder, pool
+    def __init__(self, name: str, folder: Path, pool: ThreadPoolExecutor, buffers: Buffers) -> None:
+        self._name, self._folder, self._pool, self._buffers = name, folder, pool, buffers
 
-    async def read(self, entry: FileEntry, start: int, end: int) -> Buffer:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._bytes, entry, start, end)
+    async def read(self, entry: FileEntry, start: int, end: int) -> Chunk:
+        size = end - start
+        chunk = self._buffers.chunk(size) if size > SMALL else Chunk(bytearray(size), size)
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._fill, memoryview(chunk.data), entry, start)
+        return chunk
 
-    def _bytes(self, entry: FileEntry, start: int, end: int) -> bytes:
+    def _fill(self, room: memoryview, entry: FileEntry, start: int) -> None:
         if ".." in entry.key.split("/"):
             raise InvalidInput(f"{self._name}: {entry.key} leads out of its source.")
         path = self._folder / entry.key.lstrip("/")
@@ -128,7 +141,7 @@ class FolderOrigin:
             handle = os.open(path, os.O_RDONLY)
             try:
                 _same(entry, os.fstat(handle))
-                data = _all_of(handle, start, end)
+                is_whole = _fill_from(handle, start, room)
                 _same(entry, os.fstat(handle))
             finally:
                 os.close(handle)
@@ -139,16 +152,15 @@ class FolderOrigin:
             raise gone(entry) from error
         except OSError as error:
             raise StorageError(f"{self._name}: {entry.key} cannot be read: {error.strerror}.") from error
-        if len(data) != end - start:
+        if not is_whole:
             raise changed(entry)
-        return data
 
 
-def _all_of(handle: int, start: int, end: int) -> bytes:
-    data = os.pread(handle, end - start, start)
-    while len(data) < end - start and (more := os.pread(handle, end - start - len(data), start + len(data))):
-        data += more
-    return data
+def _fill_from(handle: int, start: int, room: memoryview) -> bool:
+    """Read until the room is full. Whether there were so many bytes."""
+    while room and (count := os.preadv(handle, [room], start)):
+        room, start = room[count:], start + count
+    return not room
 
 
 def _same(entry: FileEntry, found: os.stat_result) -> None:
@@ -163,7 +175,7 @@ class StoreOrigin:
         self._name, self._url = name, place.url
         self._store = open_store(place.url, place.options)
 
-    async def read(self, entry: FileEntry, start: int, end: int) -> Buffer:
+    async def read(self, entry: FileEntry, start: int, end: int) -> Chunk:
         options: Any = {"if_match": f'"{entry.etag}"'} if entry.etag else {}
         if (start, end) != (0, entry.size):
             options["range"] = (start, end)
@@ -183,7 +195,7 @@ class StoreOrigin:
             raise StorageError(f"{self._name}: {entry.key} cannot be read: {brief(error)}") from error
         if len(data) != end - start:
             raise StorageError(f"{self._name}: {entry.key} was cut off while it was read.")
-        return data
+        return Chunk(data, len(data))
 
 
 def brief(error: Exception) -> str:
