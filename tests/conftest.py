@@ -13,7 +13,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
+from tests.ahead import Ahead
 from tests.ceph import ceph, moto, quick_s3, s3  # noqa: F401 - fixtures for all
 from tests.portal import atlas_folder, portal_site, portal_web  # noqa: F401 - likewise
 from tidemill.db import schema
@@ -24,6 +27,11 @@ from tidemill.storage.documents import DocumentStore
 TEMPLATE = "tidemill_template"
 _CLONING = {True: "strategy file_copy", False: ""}
 """The quicker way where nothing need reach a disk; PostgreSQL 14 knows no other."""
+_AHEAD = pytest.StashKey[Ahead]()
+
+# How long something takes says how busy the machine is, not that it is wrong.
+hypothesis_settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +71,21 @@ def _server_folder(shared: Path) -> Path:
     return folder
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin what takes long, if all tests are to run."""
+    config = session.config
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
+    if whole and not os.environ.get("PYTEST_XDIST_WORKER"):
+        shared: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        config.stash[_AHEAD] = Ahead(Path(os.environ.get("TIDEMILL_TEST_CEPH") or shared / "ceph"))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Take the server's data out of memory, once it has stopped."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
+    if ahead := session.config.stash.get(_AHEAD, None):
+        ahead.end()
     shared: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     folder = _server_folder(shared)
     if folder == shared:

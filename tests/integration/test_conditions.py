@@ -60,7 +60,7 @@ def connection(database_url: str) -> Any:
         yield connection
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     condition=CONDITIONS,
     metadata=METADATA,

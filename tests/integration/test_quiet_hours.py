@@ -40,7 +40,7 @@ def connection(database_url: str) -> Any:
         yield connection
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(app=st.lists(ENTRIES, max_size=2), run=st.lists(ENTRIES, max_size=2), now=MOMENTS)
 def test_the_claim_and_the_words_agree_at_any_time(connection: Any, app: Any, run: Any, now: dt.datetime) -> None:
     app, run = read_quiet(app), read_quiet(run)
