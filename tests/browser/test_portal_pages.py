@@ -377,6 +377,13 @@ async def test_a_dataset_is_gathered_built_live_and_downloaded(
     await portal.register()
     await expect(page.locator("#datasets")).to_contain_text("ready")
     assert await page.evaluate("window.unbroken === true")
+    await page.get_by_role("link", name="files in it").click()
+    await expect(page.locator(".members tbody tr")).to_have_count(7)
+    await page.goto(f"{page.url}?search=5_PROCESSED")
+    await expect(page.locator(".found")).to_contain_text("0 have")
+    await page.goto(f"{page.url.partition('?')[0]}?search=6_PROCESSED")
+    await expect(page.locator(".members tbody tr")).to_have_count(1)
+    await page.goto(f"{place.url}/portal/basket")
     async with page.expect_download() as begun:
         await page.get_by_role("link", name="Download dataset-").click()
     with zipfile.ZipFile(await (await begun.value).path()) as archive:

@@ -105,3 +105,26 @@ async def test_a_persons_key_in_the_address_is_their_own_on_the_portal(database:
         assert "a@b.org" in page.text
         answer = await browser.get("/portal/computed-files/2/download")
         assert (answer.status_code, answer.content) == (200, BODY)
+
+
+async def test_a_link_that_is_not_good_is_told_as_who_asks_reads_it(nobody: httpx2.AsyncClient) -> None:
+    said = "This link is not one that this site gave."
+    plain = await nobody.get("/download/c1/nonsense/S1_ONE.zip")
+    page = await nobody.get("/download/c1/nonsense/S1_ONE.zip", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (plain.status_code, plain.headers["content-type"]) == (403, "text/plain; charset=utf-8")
+    assert (page.status_code, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert said in plain.text
+    assert said in page.text
+    assert "To the start of the portal" in page.text
+
+
+async def test_what_is_in_a_package_is_for_everybody_who_may_read(
+    database: Database, nobody: httpx2.AsyncClient
+) -> None:
+    empty = {"count": 0, "next": None, "previous": None, "results": []}
+    assert (await nobody.get("/v1/computed-files/2/members")).json() == empty
+    assert (await nobody.get("/v1/computed-files/99/members")).status_code == 404
+    async with database.begin() as session:
+        await session.execute(text("update computed_file set package = 'dataset' where id = 2"))
+    assert (await nobody.get("/v1/computed-files/2/members")).status_code == 404
+    assert (await nobody.get("/portal/computed-files/2")).status_code == 404

@@ -15,20 +15,22 @@ from tidemill.publishing import downloads
 from tidemill.publishing.downloads import Served
 from tidemill.publishing.links import disposition, repr_digest
 from tidemill.web.file_answer import FileAnswer
+from tidemill.web.pages import portal_door
 from tidemill.web.rendering import site_of
+from tidemill.web.words import load_words
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.api_route("/download/{file}/{seal}/{name}", methods=["GET", "HEAD"])
 async def download(request: Request, file: str, seal: str, name: str) -> Response:
-    """The file that a link leads to; words, as plain text, where it does not lead to one any more."""
+    """The file that a link leads to; words where it does not lead to one any more."""
     site = site_of(request)
     try:
         async with site.database.begin() as session:
             found = await downloads.served(session, site, file, seal, name)
     except TidemillError as error:
-        return _refused(error, request.app.state.status_of(error))
+        return await _refused(request, error, request.app.state.status_of(error))
     return _Passed(answer(found, request))
 
 
@@ -56,7 +58,12 @@ def answer(found: Served, request: Request) -> ASGIApp:
     return FileAnswer(found.path, found.size, headers, spans=wanted)
 
 
-def _refused(error: TidemillError, status: int) -> Response:
+async def _refused(request: Request, error: TidemillError, status: int) -> Response:
+    """Why there is no file: as a page of the portal where a browser asks, in words for all else."""
+    if "text/html" in request.headers.get("accept", ""):
+        await load_words(request)
+        await portal_door.know(request)
+        return portal_door.problem(request, error, status)
     said = error.message + (f"\n{error.hint}" if error.hint else "")
     headers = {"cache-control": "no-store"} | ({"retry-after": "10"} if status == 503 else {})
     return PlainTextResponse(f"{said}\n", status, headers)

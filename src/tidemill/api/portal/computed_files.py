@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from tidemill.accounts import people
@@ -12,10 +12,11 @@ from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal import shapes
 from tidemill.api.portal.access import Shown
 from tidemill.api.portal.callers import base_of, key_of, takes
-from tidemill.api.portal.pages import asked, paged
+from tidemill.api.portal.pages import asked, page_address, paged
 from tidemill.catalogue import browsing
 from tidemill.domain.shop_window import Noun
 from tidemill.publishing import downloads
+from tidemill.publishing.members import MOST_ROWS, members
 
 router = APIRouter(tags=["computed-files"], include_in_schema=False)
 
@@ -40,3 +41,23 @@ async def one(
     person = await people.downloader(session, key)
     link = await downloads.link(session, site, number, person, base=base_of(request), counted=takes(request))
     return Json(shape | {"download_url": link.url, "download_filename": link.filename})
+
+
+@router.get("/computed-files/{number}/members")
+async def contents(
+    request: Request,
+    session: Session,
+    site: Site,
+    shown: Shown,
+    number: Annotated[int, Path(ge=1, lt=2**63)],
+    search: Annotated[str, Query()] = "",
+    limit: Annotated[int, Query(ge=1)] = 100,
+    offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+) -> Response:
+    """A page of the files in a computed file, for everybody who may read; those with `search` in their names."""
+    row, limit = await browsing.computed_file(session, shown, number), min(limit, MOST_ROWS)
+    found = await members(session, site.documents, row["id"], search=search, limit=limit, offset=offset)
+    after = page_address(request, limit, offset + limit) if offset + limit < found.total else None
+    before = page_address(request, limit, max(0, offset - limit)) if offset else None
+    rows = [{"name": one["name"], "size_in_bytes": one["size"], "sha256": one["sha256"]} for one in found.rows]
+    return Json({"count": found.total, "next": after, "previous": before, "results": rows})

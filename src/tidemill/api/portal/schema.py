@@ -37,6 +37,16 @@ _SAYS = {
     Lookup.ISNULL: "is missing (true) or not (false)",
 }
 
+_NEVER = frozenset({"HTTPValidationError", "ValidationError"})
+"""Shapes of the framework's own that nothing here has."""
+
+_PAGE: list[Schema] = [
+    {"name": "search", "in": "query", "schema": {"type": "string"}, "description": "Letters of their names."},
+    {"name": "limit", "in": "query", "schema": {"type": "integer"}, "description": "Rows of a page."},
+    {"name": "offset", "in": "query", "schema": {"type": "integer"}, "description": "Rows before it."},
+]
+"""Parameters of a list that is not filtered by field."""
+
 _LETTERS: Schema = {"name": "contains", "in": "query", "schema": {"type": "string"},
                     "description": "Only values in which these letters stand, whatever their case."}  # fmt: skip
 
@@ -44,7 +54,7 @@ _LETTERS: Schema = {"name": "contains", "in": "query", "schema": {"type": "strin
 def described(shown: Window, own: Mapping[str, Any], top: str) -> Schema:
     """The whole description. `own`: that of the calls which are the same on every site; `top`: the API's address."""
     words = shown.words
-    schemas = dict(own.get("components", {}).get("schemas", {}))
+    schemas = {name: one for name, one in own.get("components", {}).get("schemas", {}).items() if name not in _NEVER}
     schemas |= {
         "Project": _record(shown, Noun.PROJECT),
         "Item": _record(shown, Noun.ITEM),
@@ -56,7 +66,7 @@ def described(shown: Window, own: Mapping[str, Any], top: str) -> Schema:
         **_manifest(shown),
         **_computed_files(shown),
         **_few(shown),
-        **own.get("paths", {}),
+        **{path: _as_answered(calls) for path, calls in own.get("paths", {}).items()},
     }
     key = {
         "type": "apiKey",
@@ -72,6 +82,15 @@ def described(shown: Window, own: Mapping[str, Any], top: str) -> Schema:
         "servers": [{"url": top}],
         "paths": paths,
         "components": components,
+    }
+
+
+def _as_answered(calls: Mapping[str, Any]) -> Schema:
+    """Calls without the answer that the framework would give to a bad request: ours is a 400 by field."""
+    bad = {"400": {"description": "What is wrong, by field: `{field: [words]}`."}}
+    return {
+        method: dict(call) | {"responses": {**{n: r for n, r in call["responses"].items() if n != "422"}, **bad}}
+        for method, call in calls.items()
     }
 
 
@@ -134,7 +153,16 @@ def _computed_files(shown: Window) -> Schema:
     return {
         "/computed-files": {"get": _call("computed-files", "What can be downloaded", listed, filters)},
         "/computed-files/{id}": {"get": one},
+        "/computed-files/{id}/members": {
+            "get": _call("computed-files", "The files in it", _listed_members(), [number, *_PAGE])
+        },
     }
+
+
+def _listed_members() -> Schema:
+    text: Schema = {"type": "string"}
+    one = {"type": "object", "properties": {"name": text, "size_in_bytes": {"type": "integer"}, "sha256": text}}
+    return {"type": "object", "properties": {"count": {"type": "integer"}, "results": {"type": "array", "items": one}}}
 
 
 def _few(shown: Window) -> Schema:

@@ -16,12 +16,13 @@ from tidemill.domain.shop_window import Window
 from tidemill.errors import InvalidFields, NotFound, TidemillError
 from tidemill.publishing import datasets
 from tidemill.publishing.datasets import Dataset, Place, Wish
-from tidemill.web import portal_basket
+from tidemill.web import portal_basket, wording
 from tidemill.web.pages import portal_lists
 from tidemill.web.pages.forms import local, words
 from tidemill.web.pages.portal_door import REFUSED, TOP, declared_of, open_dataset, page, to_terms, visitor_of
 from tidemill.web.portal_basket import Declared
 from tidemill.web.rendering import redirect, site_of
+from tidemill.web.words import words_of
 
 router = APIRouter()
 HOME = f"{TOP}/basket"
@@ -131,6 +132,7 @@ async def _page(request: Request, wrong: str = "") -> HTMLResponse:
         wrong=wrong,
         others=[one for one in found if one is not now and one.state != "open"],
         total=total,
+        cited=lambda one: _cited(request, one),
         moving=any(one.state == "processing" for one in found),
     )
 
@@ -239,6 +241,17 @@ async def _about(session: AsyncSession, now: Dataset | None, known: Declared) ->
             "own": [word for word in known.own if portal_basket.has_own(files, word)],
         }
     return found
+
+
+def _cited(request: Request, made: Dataset) -> str:
+    """A dataset as literature names it: what was taken from where, when, and by what it can be told again."""
+    assert made.file is not None
+    more = f" and {len(made.data) - 20:,} more" if len(made.data) > 20 else ""
+    taken = f"{wording.counted(made.files, 'file')} from {', '.join(sorted(made.data)[:20])}{more}"
+    return (
+        f"Dataset of {taken}. {words_of(request).title}, {request.base_url}portal. "
+        f"Built {wording.day(made.file['created_at'])}. SHA-256 {made.file['sha256']}."
+    )
 
 
 def said(error: TidemillError) -> str:
