@@ -13,12 +13,15 @@ import pytest
 from sqlalchemy import text
 from tests.ceph import Bucket
 from tests.program import Program
+from tests.webserver import web_site
 
+from tidemill.accounts import tokens
 from tidemill.catalogue import edits, metadata, projects, purge
 from tidemill.catalogue.metadata import LoadReport, LoadWish
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database, fetch
 from tidemill.db.models import Source
+from tidemill.domain.roles import Role
 from tidemill.errors import Conflict, InvalidInput, NotFound, TablesRefused
 from tidemill.pipelines.portal_check import portal_values
 from tidemill.pipelines.site_file import parse_site_file
@@ -716,3 +719,35 @@ def test_the_site_file_and_the_metadata_files_leave_each_others_words_alone(prog
     again.write_text(program("export").out)
     assert 'grant = "G-1"' in again.read_text()
     assert program("apply", "--dry-run", again).out == "nothing to change\n"
+
+
+async def test_metadata_are_loaded_over_the_api_by_who_may(portal: Portal, database_url: str, tmp_path: Path) -> None:
+    secrets = {}
+    async with portal.database.begin() as session:
+        for role in (Role.READER, Role.OPERATOR):
+            secrets[role], _ = await tokens.create(session, role.value, role)
+
+    async with web_site(portal.database, database_url, tmp_path) as web:
+
+        async def ask(role: Role, body: Any = None) -> tuple[int, Any]:
+            bearer = {"Authorization": f"Bearer {secrets[role]}"}
+            answer = await web.client.post("/api/load-metadata", json=body, headers=bearer)
+            return answer.status_code, answer.json()
+
+        status, told = await ask(Role.READER, {"dry_run": True})
+        assert (status, told["error"]["kind"]) == (403, "RoleRefused")
+        status, told = await ask(Role.OPERATOR, {"dry_run": True})
+        assert (status, told["dry_run"], told["counts"]["created"]) == (200, True, 3)
+        assert (await portal.projects())["SCPCP999990"]["described"] is None
+        status, told = await ask(Role.OPERATOR, {"projects": ["SCPCP999990"], "source": "inputs"})
+        assert (status, [one["outcome"] for one in told["projects"]]) == (200, ["created"])
+        status, told = await ask(Role.OPERATOR)
+        assert (status, told["counts"]) == (200, {"skipped": 1, "created": 2, "items_created": 0, "items_changed": 2})
+        await portal.sync({"SCPCP999990/samples_metadata.csv": SAMPLES + "SCPCS999990,old,x\n"})
+        status, told = await ask(Role.OPERATOR, {"reload_existing": True})
+        assert (status, told["error"]["kind"], told["error"]["hint"]) == (422, "TablesRefused", "Nothing was written.")
+        assert told["error"]["mistakes"] == 1
+        (fault,) = told["error"]["faults"]
+        assert (fault["row"], fault["column"]) == (2, "age")
+        assert (await ask(Role.OPERATOR, {"source": "nowhere"}))[0] == 404
+        assert (await ask(Role.OPERATOR, {"project": "SCPCP999990"}))[0] == 422

@@ -52,7 +52,9 @@ def described(kind: str, message: str, hint: str | None = None, **more: object) 
 
 async def _ours(_: Request, error: Exception) -> Response:
     assert isinstance(error, TidemillError)
-    more = {"ids": error.ids} if isinstance(error, errors.UnknownIds) else {}
+    more: dict[str, object] = {"ids": error.ids} if isinstance(error, errors.UnknownIds) else {}
+    if isinstance(error, errors.TablesRefused):
+        more = {"mistakes": error.count, "faults": error.faults}
     body = described(type(error).__name__, error.message, error.hint, **more)
     status = status_of(error)
     return Json(body, status, {"retry-after": "1"} if status == 503 else None)
