@@ -16,7 +16,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tests.ceph import PROGRAMS, used
+from tests.ceph import lacking, used
 
 BESIDE = ["nice", "-n", "5"] if shutil.which("nice") else []
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ class Ahead:
         self._lock = threading.Lock()
         self._command: subprocess.Popen[bytes] | None = None
         jobs = [threading.Thread(target=self._make)]
-        if all(map(shutil.which, PROGRAMS)):
+        if not lacking():
             jobs.append(threading.Thread(target=self._hold, args=(ceph,)))
         self._jobs = jobs
         for job in jobs:

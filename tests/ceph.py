@@ -132,10 +132,15 @@ class Bucket:
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
 
 
+def lacking() -> list[str]:
+    """The programs of Ceph that are not installed here."""
+    return [name for name in PROGRAMS if shutil.which(name) is None]
+
+
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real S3 service; it checks secrets, signatures and dates. Skipped where Ceph is not installed."""
-    if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
+    if missing := lacking():
         pytest.skip(
             f"no {missing[0]} here: a real S3 needs `apt-get install --no-install-recommends "
             "radosgw ceph-mon ceph-osd ceph-common`"
