@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from tidemill.domain.package_plan import FileEntry, StorePlace, TextEntry
 from tidemill.errors import Conflict, InvalidInput, StorageError
 from tidemill.executors.contract import Progress
 from tidemill.publishing import build as building
+from tidemill.publishing import package_folder
 from tidemill.publishing.build import build
 from tidemill.publishing.package_reading import PIECE
 
@@ -84,6 +86,24 @@ async def test_the_same_input_gives_the_same_bytes(here: Path, there: Path, tmp_
     assert (there / first.key).read_bytes() == (tmp_path / "elsewhere" / again.key).read_bytes()
 
 
+@pytest.mark.parametrize("past_cache", [True, False])
+async def test_memory_is_used_again_only_when_nobody_reads_it(
+    tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch, past_cache: bool
+) -> None:
+    """More pieces than are ever on their way at once, none like another, whole and mixed ones in turns."""
+    if not past_cache:
+        monkeypatch.setattr(package_folder, "_PAST_CACHE", 0)
+        monkeypatch.setattr(package_folder, "SYNC_EVERY", PIECE)
+    here, dice = tmp_path / "many", random.Random(7)
+    here.mkdir()
+    sizes = [9 * PIECE + 77, 300_000, 3_000_001, 12, 6 * PIECE, PIECE, 5 * PIECE - 1]
+    made = {f"{n}.bin": dice.randbytes(size) for n, size in enumerate(sizes)}
+    for name, data in made.items():
+        (here / name).write_bytes(data)
+    package = await built(folder_plan(here, there))
+    check((there / package.key).read_bytes(), package, made, tmp_path / "out")
+
+
 async def test_two_builds_at_once_do_no_harm(here: Path, there: Path, tmp_path: Path) -> None:
     wanted = folder_plan(here, there)
     made = await asyncio.gather(*(built(wanted) for _ in range(3)))
@@ -124,12 +144,13 @@ async def test_a_file_that_changes_while_it_is_packed(here: Path, there: Path) -
     assert _left(there) == []
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(here: Path, there: Path) -> None:
+@pytest.mark.parametrize("limit", [PIECE, PIECE + 4097])
+async def test_a_full_disk_is_told_and_leaves_nothing(here: Path, there: Path, limit: int) -> None:
     """The limit of this process stands for a quota: the first write past it fails as on a full disk."""
     wanted = folder_plan(here, there)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (PIECE, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(StorageError, match=r"There is no space left in .*packages: the package needs 12\.\d+ MB"):
             await built(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.ceph import Bucket, Server, fresh_bucket
-from tests.packing import built, check, object_entry, plan
+from tests.packing import built, check, file_entry, object_entry, plan
 
 from tidemill.domain.package_plan import PackagePlan, StorePlace, TextEntry
 from tidemill.errors import Conflict, StorageError
@@ -84,6 +85,18 @@ async def test_a_folder_gets_the_same_bytes(here: Bucket, there: Bucket, tmp_pat
     sources = {"data": StorePlace(here.url, here.options)}
     other = await built(plan(sources, StorePlace((tmp_path / "packages").as_uri()), entries))
     assert (one.key, one.sha256) == (other.key, other.sha256)
+
+
+@BOTH
+async def test_from_a_folder(there: Bucket, tmp_path: Path) -> None:
+    here, dice = tmp_path / "data", random.Random(5)
+    here.mkdir()
+    made = {f"{n}.bin": dice.randbytes(size) for n, size in enumerate((2 * PART + 7, 99, PART // 2))}
+    for name, data in made.items():
+        (here / name).write_bytes(data)
+    entries: list[Any] = [file_entry(here, name) for name in made]
+    package = await built(plan({"data": StorePlace(here.as_uri())}, StorePlace(there.url, there.options), entries))
+    check(there.read(package.key), package, made, tmp_path / "out")
 
 
 @BOTH

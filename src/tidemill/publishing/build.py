@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from zlib_ng import zlib_ng
@@ -25,7 +25,7 @@ from tidemill.executors.amounts import amount
 from tidemill.executors.contract import Progress
 from tidemill.publishing.package_buffers import Buffers, Chunk
 from tidemill.publishing.package_reading import PIECE, Piece, changed, folder_of, open_origin, pieces
-from tidemill.publishing.package_writing import Sink, open_sink
+from tidemill.publishing.package_writing import Sink, open_sink, to_the_end
 from tidemill.publishing.zip_stream import ZipLayout, described, zip_size
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ async def build(plan: bytes, report: Tell) -> Built:
             manifest = await packer.finish()
             etag = await output.finish()
         except BaseException:
-            await _to_the_end(output.abort())
+            await to_the_end(output.abort())
             raise
     return Built(
         package=order.package,
@@ -127,15 +127,6 @@ def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-async def _to_the_end(leaving: Coroutine[Any, Any, None]) -> None:
-    """Do it, however often it is cancelled meanwhile."""
-    task = asyncio.ensure_future(leaving)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    task.result()
 
 
 def _check(order: Order) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,8 +57,22 @@ async def open_sink(place: StorePlace, key: str, size: int, pool: ThreadPoolExec
     try:
         return await asyncio.shield(making)
     except asyncio.CancelledError:
-        await (await making).abort()
+        await to_the_end(_undone(making))
         raise
+
+
+async def _undone(making: asyncio.Future[FolderSink]) -> None:
+    with suppress(StorageError):
+        await (await making).abort()
+
+
+async def to_the_end(leaving: Coroutine[Any, Any, None]) -> None:
+    """Do it, however often it is cancelled meanwhile: a second signal must not keep the first from tidying up."""
+    task = asyncio.ensure_future(leaving)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 class _LetGo(Exception):
