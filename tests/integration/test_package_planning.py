@@ -317,7 +317,7 @@ async def test_a_readme_that_asks_for_what_is_not_there(database: Database, fold
     )
     found = await _survey(database, "P0")
     assert [(one.package, one.why) for one in found.faults] == [
-        ("project-rds", "The readme cannot be made: 'dict object' has no attribute 'abstract'.")
+        ("project-rds", "The readme cannot be made: it asks for 'abstract', which the metadata do not have.")
     ]
 
 

@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from tidemill.cli.packing import Attended
     from tidemill.publishing.left_over import LeftOver
     from tidemill.publishing.package_runs import Begun
+    from tidemill.publishing.planning import LeftOut
     from tidemill.publishing.removing import Removed
 
 SHOWN = 20
+WHOSE = 5
+"""Projects that are named one by one."""
+LOCKED = "the project is locked"
 
 
 def say_beginning(begun: Begun) -> None:
     """What has begun, and what was left alone or out."""
-    for fault in begun.faults:
-        tell(f"✕ {fault.sentence()}")
+    _tell_faults(begun)
     if begun.run:
         say(f"Run {begun.run}: {count(len(begun.packages), 'package')} of {amount(begun.size)} to {begun.store.url}.")
     if begun.busy:
@@ -29,7 +32,7 @@ def say_beginning(begun: Begun) -> None:
     if begun.unchanged:
         say(f"{count(begun.unchanged, 'package')} there and unchanged.")
     if not (begun.run or begun.busy or begun.unchanged or begun.faults):
-        say("There is nothing to pack: no package that the site declares has any files.")
+        say(_why_nothing(begun))
     elif not (begun.run or begun.busy or begun.faults):
         say("Nothing to do.")
 
@@ -57,10 +60,33 @@ def say_end(attended: Attended | None, removed: list[Removed], clean_up: bool) -
         )
 
 
+def _tell_faults(begun: Begun) -> None:
+    """What has to be mended, once for all packages that it keeps from being made."""
+    alike: dict[str, list[LeftOut]] = {}
+    for fault in begun.faults:
+        alike.setdefault(fault.why, []).append(fault)
+    for faults in alike.values():
+        tell(f"✕ {faults[0].sentence()}")
+        if more := len(faults) - 1:
+            others = dict.fromkeys(fault.project or "the site" for fault in faults[1:])
+            shown = ", ".join(list(others)[:WHOSE]) + (" …" if len(others) > WHOSE else "")
+            tell(f"  … and the same of {more:,} more: of {shown}")
+    if any("the metadata do not have" in why for why in alike):
+        say("`tidemill load-data` loads the metadata first.")
+
+
+def _why_nothing(begun: Begun) -> str:
+    """Why there is nothing to pack."""
+    locked = dict.fromkeys(one.project for one in begun.left_out if one.why == LOCKED and one.project)
+    if locked and all(one.why == LOCKED for one in begun.left_out):
+        shown = ", ".join(list(locked)[:WHOSE]) + (" …" if len(locked) > WHOSE else "")
+        return f"There is nothing to pack: {shown} {'is' if len(locked) == 1 else 'are'} locked."
+    return "There is nothing to pack: no package that the site declares has any files."
+
+
 def say_rehearsal(begun: Begun) -> None:
     """What would be made, and why."""
-    for fault in begun.faults:
-        tell(f"✕ {fault.sentence()}")
+    _tell_faults(begun)
     if begun.due:
         tell(f"{count(len(begun.due), 'package')} of {amount(begun.size)} would be made, to {begun.store.url}:")
         table(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tidemill.errors import InvalidInput
@@ -15,6 +16,8 @@ from tidemill.pipelines.nearest import nearest
 
 CONTEXT = ("site", "package", "project", "projects", "items", "files", "tables", "changed_at")
 """What a template is given. No clock is among it: the same input gives the same bytes."""
+
+_MISSING = re.compile(r"'dict object' has no attribute '(.+)'", re.DOTALL)
 
 
 @cache
@@ -53,6 +56,10 @@ def render(template: Template, context: Mapping[str, Any]) -> str:
     """The README's text. Raises InvalidInput where the template asks for what there is not."""
     try:
         return template.render(context)
+    except UndefinedError as error:
+        missing = _MISSING.fullmatch(error.message or "")
+        asked = f"it asks for {missing[1]!r}, which the metadata do not have" if missing else str(error)
+        raise InvalidInput(f"The readme cannot be made: {asked}.") from error
     except TemplateError as error:
         raise InvalidInput(f"The readme cannot be made: {error}.") from error
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
