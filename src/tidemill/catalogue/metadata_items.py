@@ -91,6 +91,8 @@ class Items:
             self.done(len(made))
         if len(made) > MANY:
             await fetch(self.session, "catalogue.analyze")
+        if made and self.project is not None:
+            await self._fetch("place_items", names=written(sorted(made)))
         return made
 
     async def _merge(self, names: Sequence[str], told: Written, before: int) -> None:

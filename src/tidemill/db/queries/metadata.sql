@@ -47,7 +47,7 @@ select id, title, metadata, locked, described from project where name = %(name)s
 select n.value as name from json_array_elements_text(%(names)s::json) n
 where not exists (select from item i where i.name = n.value);
 
--- make_items: make items that do not exist yet, in order of name, and put them into the project; those that came back are new.
+-- make_items: make items that do not exist yet, in order of name; those that came back are new.
 with made as (
     insert into item (name, metadata)
     select r.name, r.put from json_to_recordset(%(rows)s::json) as r(name text, put jsonb) order by r.name
@@ -58,12 +58,12 @@ noted as (
     insert into described (item_id, project_id, keys, named)
     select m.id, %(project)s::bigint, (select coalesce(jsonb_agg(k order by k), '[]') from jsonb_object_keys(r.put) k), r.named
     from json_to_recordset(%(rows)s::json) as r(name text, put jsonb, named boolean) join made m on m.name = r.name
-),
-placed as (
-    insert into project_item (project_id, item_id)
-    select %(project)s::bigint, m.id from made m where %(project)s::bigint is not null
 )
 select name from made;
+
+-- place_items: put new items into a project, all at once: what tells the feed of them goes through all items each time.
+insert into project_item (project_id, item_id)
+select %(project)s, i.id from json_array_elements_text(%(names)s::json) n join item i on i.name = n.value;
 
 -- plan_by_index: a plan that was made while the tables were small would go on reading all of them; and one does for all sets.
 select set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true);
