@@ -71,6 +71,7 @@ def test_file_names_of_packages_are_such() -> None:
         (["/a"], "an absolute path"),
         (["c:\\a"], "an absolute path"),
         (["a\tb"], "a control character"),
+        (["a\n\x1b[31mb"], r"key a\n\x1b[31mb would be called 'a\n\x1b[31mb' inside, which has a control character"),
         (["a\u2028b"], "a control character"),
         (["x" * 256], "too long"),
         (["x/" * 600 + "é" * 500], "too long"),

@@ -50,21 +50,29 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_STEERING = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def tame(text: str) -> str:
+    """Text as a terminal may have it: what would steer it (from a key, or an app's own words) is written out."""
+    return text.translate(_STEERING)
+
+
 def say(text: str) -> None:
     """A sentence for a person, beside the answer proper (on stderr)."""
-    err().print(escape(text))
+    err().print(escape(tame(text)))
 
 
 def tell(text: str) -> None:
     """A line of the answer (on stdout)."""
-    out().print(escape(text))
+    out().print(escape(tame(text)))
 
 
 def complain(message: str, hint: str | None = None) -> None:
     """An error, in red, with what may help beneath."""
-    err().print(f"[bold red]error:[/] {escape(message)}")
+    err().print(f"[bold red]error:[/] {escape(tame(message))}")
     if hint:
-        err().print(f"[dim]hint:[/] {escape(hint)}")
+        err().print(f"[dim]hint:[/] {escape(tame(hint))}")
 
 
 def emit(value: Any) -> None:
@@ -112,7 +120,7 @@ def cell(value: Any) -> str:
     if isinstance(value, dt.datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
     text = str(value)
-    return state(text) if text in SIGNS else escape(text)
+    return state(text) if text in SIGNS else escape(tame(text))
 
 
 def state(word: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidemill.domain.keys import printable
 from tidemill.domain.package_plan import MANIFEST
 from tidemill.errors import InvalidInput
 
@@ -165,13 +166,13 @@ def name_faults(named: Sequence[tuple[str, str]]) -> Iterator[str]:
     folders: dict[str, str] = {}
     for name, origin in named:
         if fault := name_fault(name):
-            yield f"{origin} would be called {name!r} inside, {fault}"
+            yield f"{printable(origin)} would be called {name!r} inside, {fault}"
             continue
         alike = _alike(name)
         if alike in taken:
             other, whose = taken[alike]
             how = "have the same name inside" if other == name else "have names inside that differ only in their case"
-            yield f"{whose} and {origin} {how}: {name!r}."
+            yield f"{printable(whose)} and {printable(origin)} {how}: {name!r}."
             continue
         taken[alike] = (name, origin)
         for at, character in enumerate(alike):
@@ -179,7 +180,8 @@ def name_faults(named: Sequence[tuple[str, str]]) -> Iterator[str]:
                 folders.setdefault(alike[:at], origin)
     for alike in sorted(taken.keys() & folders.keys()):
         name, origin = taken[alike]
-        yield f"{origin} would be the file {name!r} inside, and {folders[alike]} makes a folder of that name."
+        other = printable(folders[alike])
+        yield f"{printable(origin)} would be the file {name!r} inside, and {other} makes a folder of that name."
 
 
 def name_fault(name: str) -> str | None:
