@@ -3,7 +3,7 @@
 python benchmarks/all.py                    the table in README.md is written anew, and results/<date>.json
 python benchmarks/all.py --quick            small sizes, a minute: to see that everything works; writes nothing
 python benchmarks/all.py --peers            job libraries from PyPI beside it
-python benchmarks/all.py --scale            a million items, too: a quarter of an hour more, and 9 GB of disk meanwhile
+python benchmarks/all.py --scale            a million items, too: half an hour more, and 10 GB of disk meanwhile
 python benchmarks/all.py --database URL     on a server of yours instead of the embedded one
 """
 
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import datetime as dt
 import json
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,8 +24,10 @@ import arrival
 import engine
 import feed
 import latency
+import packages
 import pages
 import peer
+import portal_api
 import report
 import scale
 import start
@@ -47,6 +50,8 @@ def plan(quick: bool, peers: bool, large: bool) -> list[tuple[str, Measure, list
     ]
     made.append(("feed", feed, ["--seconds", "3", "--rounds", "1", "--items", "2000"] if quick else []))
     made.append(("sync", sync, ["--keys", "20000", "--listed", "1000"] if quick else []))
+    made.append(("packages", packages, _packages(quick)))
+    made.append(("portal", portal_api, _portal(quick, large)))
     if large:
         few = ["--items", "20000"] if quick else []
         made.append(("scale", scale, [*few, *(["--rounds", "4", "--starts", "10"] if quick else [])]))
@@ -56,14 +61,25 @@ def plan(quick: bool, peers: bool, large: bool) -> list[tuple[str, Measure, list
     return [(name, _measure(module), args) for name, module, args in made]
 
 
+def _packages(quick: bool) -> list[str]:
+    words = ["--megabytes", "64", "--files", "50", "--rounds", "1", "--sparse", "0.5"] if quick else []
+    return [*words, "--s3", "ceph"] if shutil.which("radosgw") and not quick else words
+
+
+def _portal(quick: bool, large: bool) -> list[str]:
+    """Fewer items than the goal speaks of, unless there is time: a million take ten minutes to fill in."""
+    if quick:
+        return ["--items", "20000", "--rounds", "1"]
+    return [] if large else ["--items", "100000", "--rounds", "2"]
+
+
 def _measure(module: Any) -> Measure:
     async def run(given: argparse.Namespace) -> dict[str, Any]:
         if module is sync:  # whose memory is to be its own
             return await _apart(sync, given.words)
-        found: dict[str, Any] = await module.measure(
-            module.arguments(argparse.ArgumentParser()).parse_args(given.words)
-        )
-        return found
+        args = module.arguments(argparse.ArgumentParser()).parse_args(given.words)
+        found: dict[str, Any] = await module.measure(args)
+        return {"items": args.items, **found} if module is portal_api else found
 
     return run
 

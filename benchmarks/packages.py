@@ -3,9 +3,10 @@
 python benchmarks/packages.py [--megabytes 512] [--files 200] [--rounds 5] [--sparse 10] [--s3 URL --endpoint URL]
 
 Folder to folder: each file copied by the system's own copying and synced, as the package is. With `--s3` (a bucket,
-with credentials in the environment; or `moto`) also from one prefix to another: each object streamed through, four at
-a time, in the same parts. The peak memory is that of a process that packs sparse files of so many gigabytes, beside
-one that packs a hundredth of them.
+with credentials in the environment; or `moto`, or `ceph` where that is installed) also a quarter of it from one prefix
+to another: each object streamed through, four at a time, in the same parts. The seconds of processor are this
+process's, threads and system calls included; they tell something on a busy machine, too. The peak memory is that of a
+process that packs sparse files of so many gigabytes, beside one that packs a hundredth of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+import uvloop
 from obstore.store import ObjectStore
 from workload import spread
 
@@ -44,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--files", type=int, default=200, help="small ones beside the eight large ones")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sparse", type=float, default=10, help="gigabytes of sparse files for the memory; 0: none")
-    parser.add_argument("--s3", help="a bucket's URL, or moto")
+    parser.add_argument("--s3", help="a bucket's URL, or moto, or ceph")
     parser.add_argument("--endpoint", help="where the bucket's service is, if not Amazon's")
     parser.add_argument("--folder", type=Path, help="where files are made [default: the system's temporary folder]")
     parser.add_argument("--database", help="not used")
@@ -59,14 +61,22 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         fill(here, args.megabytes, args.files)
         found["folders"] = await _turns(args.rounds, FolderPair(here, Path(scratch)))
         if args.s3:
-            with bucket(args.s3, args.endpoint) as place:
-                pair = StorePair(place, here)
-                await pair.upload()
-                found["s3"] = await _turns(args.rounds, pair)
+            found["s3"] = await _stores(args, Path(scratch))
     if args.sparse:
+        found["sparse"] = args.sparse
         found["peak_mb"] = await asyncio.to_thread(_peak, args.sparse, args.folder)
         found["peak_mb_small"] = await asyncio.to_thread(_peak, args.sparse / 100, args.folder)
     return found
+
+
+async def _stores(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    smaller = args.megabytes // 4  # a tests' server that keeps all in memory takes no more
+    here = scratch / "for a store"
+    fill(here, smaller, args.files)
+    with bucket(args.s3, args.endpoint) as place:
+        pair = StorePair(place, here)
+        await pair.upload()
+        return {"megabytes": smaller, **await _turns(args.rounds, pair)}
 
 
 def fill(folder: Path, megabytes: int, files: int) -> None:
@@ -171,25 +181,38 @@ async def pack(entries: Sequence[Entry], source: StorePlace, store: StorePlace) 
 async def _turns(rounds: int, pair: FolderPair | StorePair) -> dict[str, Any]:
     """Copy and package in turns; once before to warm up. What was made is taken away outside the time."""
     seconds: dict[str, list[float]] = {"copy": [], "package": []}
+    processor: dict[str, list[float]] = {"copy": [], "package": []}
     for turn in range(rounds + 1):
         for name, act in (("copy", pair.copy), ("package", pair.pack)):
             await asyncio.to_thread(os.sync)
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), time.process_time()
             await act()
             if turn:
                 seconds[name].append(time.perf_counter() - began)
+                processor[name].append(time.process_time() - busy)
             await pair.tidy()
     shares = [100 * copied / packed for copied, packed in zip(seconds["copy"], seconds["package"], strict=True)]
     return {
         "copy_s": spread(seconds["copy"], 3),
         "package_s": spread(seconds["package"], 3),
         "percent": spread(shares, 1),
+        "copy_cpu_s": spread(processor["copy"], 3),
+        "package_cpu_s": spread(processor["package"], 3),
     }
 
 
 @contextlib.contextmanager
 def bucket(url: str, endpoint: str | None) -> Iterator[StorePlace]:
-    """The bucket that is named, or one of moto's in a process of its own."""
+    """The bucket that is named, or one of moto's or Ceph's in a process of its own."""
+    if url == "ceph":
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        from tests.ceph import used  # here the tests' server is the only one
+
+        with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder, used(Path(folder)) as ceph:
+            os.environ.update(ceph.environment)
+            ceph.client().create_bucket(Bucket="bench")
+            yield StorePlace("s3://bench", {"endpoint": ceph.endpoint})
+        return
     if url != "moto":
         yield StorePlace(url.rstrip("/"), {"endpoint": endpoint} if endpoint else {})
         return
@@ -236,7 +259,8 @@ def main() -> None:
     parser.add_argument("--only-pack", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     work = _only_pack(args.only_pack, args.folder) if args.only_pack else measure(args)
-    print(json.dumps(asyncio.run(work), indent=2))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the program itself
+        print(json.dumps(runner.run(work), indent=2))
 
 
 if __name__ == "__main__":

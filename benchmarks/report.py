@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from workload import percentile, spread
+
 BEGIN, END = "<!-- the last table: begin -->", "<!-- the last table: end -->"
 Figures = Mapping[str, Any]
 
@@ -59,6 +61,10 @@ def lines(found: Mapping[str, Figures]) -> Iterator[Line]:
         yield from _pages(found["pages"])
     if "sync" in found:
         yield from _sync(found["sync"])
+    if "packages" in found:
+        yield from _packages(found["packages"])
+    if "portal" in found:
+        yield from _portal(found["portal"])
     if "arrival" in found:
         yield from _arrival(found["arrival"])
     if "scale" in found:
@@ -128,6 +134,35 @@ def _sync(found: Figures) -> Iterator[Line]:
     yield Line("a syncing process's peak memory", "MB", found["memory_mb"], at_most=300)
     if "listed_per_s" in found:
         yield Line(f"listing {found['listed']:,} keys of a real S3 service", "keys/s", round(found["listed_per_s"]))
+
+
+def _packages(found: Figures) -> Iterator[Line]:
+    for key, way in (("folders", "folder to folder"), ("s3", "S3 to S3")):
+        if key in found:
+            size = found[key].get("megabytes", found["megabytes"])
+            yield _spread(f"a package of {size:,} MB to a plain copy, {way}", "%", found[key]["percent"], at_least=70)
+            per_gb = found[key]["package_cpu_s"]["median"] / (size * 2**20 / 1e9)
+            yield Line("the packing process meanwhile", "s of a core per GB", per_gb)
+    if "peak_mb" in found:
+        large, small = found["peak_mb"], found["peak_mb_small"]
+        yield Line(f"peak memory while {found['sparse']:g} GB are packed", "MB", large)
+        yield Line("the same, to that of a hundredth of it", "×", large / small, at_most=1.1)
+
+
+def _portal(found: Figures) -> Iterator[Line]:
+    """By any one field: the names of those measures are `field__lookup`, those of others have a colon."""
+    fields: dict[str, list[float]] = {}
+    for name, took in found["requests"].items():
+        fields.setdefault("" if ":" in name else name.partition("__")[0], []).extend(took)
+    others, single = fields.pop("", []), [one for took in fields.values() for one in took]
+    worst = max(fields, key=lambda name: percentile(fields[name], 0.95))
+    among = f"{found['items']:,} items"
+    yield _spread(f"a page of {among} and their count, by any one field", "ms", spread(single, 1))
+    yield Line("the same, 95th percentile", "ms", percentile(single, 0.95), at_most=100)
+    yield Line(f"the worst field, 95th percentile: {worst}", "ms", percentile(fields[worst], 0.95), at_most=100)
+    if others:
+        yield _spread("by two fields, deep pages, orders", "ms", spread(others, 1))
+        yield Line("the same, 95th percentile", "ms", percentile(others, 0.95))
 
 
 def _feed(found: Figures) -> Iterator[Line]:
