@@ -7,6 +7,7 @@ the real program is the second that imports take. Commands that stay, and those 
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import selectors
@@ -17,7 +18,9 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any, NoReturn
 
 LARGEST = 1 << 20
@@ -118,12 +121,28 @@ def _become(wish: dict[str, Any], files: list[int]) -> NoReturn:
         os._exit(code)
 
 
-if __name__ == "__main__":
-    import tidemill.catalogue.edits
-    import tidemill.cli
-    import tidemill.cli.application
-    import tidemill.main
-    import tidemill.pipelines.apply
-    import tidemill.runner.look  # noqa: F401
+def _ready() -> None:
+    """Import what commands need that end, so that none of them has to."""
+    import boto3.session
 
+    with suppress(ImportError):  # not made for every platform
+        import uvloop  # noqa: F401
+
+    import tidemill
+    from tidemill.cli.application import with_commands
+
+    with_commands()
+    for module in walk_packages(tidemill.__path__, "tidemill."):
+        if not module.name.startswith(SERVED) and not module.name.endswith("__main__"):
+            import_module(module.name)
+    boto3.session.Session(region_name="us-east-1")
+    gc.collect()
+    gc.freeze()
+
+
+SERVED = ("tidemill.api", "tidemill.web", "tidemill.db.migrations")
+"""What only commands need that stay, and what is no module to import."""
+
+if __name__ == "__main__":
+    _ready()
     _serve(socket.socket(fileno=int(sys.argv[1])))
