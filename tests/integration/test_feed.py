@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from tests.factory import make_run
 
+from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database
+from tidemill.db.models import Source
 from tidemill.errors import InvalidInput
 from tidemill.feed import changes
 from tidemill.feed.filters import Filter
@@ -132,3 +135,31 @@ async def test_positions_begin_before_the_first_change(database: Database) -> No
     async with connection:
         await connection.execute(INSERT, {"n": 7})
     assert [result["position"] for result in (await _page(database, changes.START)).results] == [None, 7]
+
+
+async def test_other_bytes_of_a_file_are_a_change_of_its_items(database: Database, tmp_path: Path) -> None:
+    for name in ("a,b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.dat").write_text("x")
+    rules = [{"pattern": "{item}/*.dat", "split": ","}]
+    async with database.begin() as session:
+        session.add(Source(name="data", url=tmp_path.as_uri(), layout={"rules": rules}))
+
+    async def told() -> list[str]:
+        """The items that a sync is told of in the feed."""
+        since = await _now(database)
+        await sync(database, "data")
+        return sorted(result["item"] for result in (await _page(database, since)).results)
+
+    assert set(await told()) == {"a", "b", "c"}
+    assert await told() == []
+    (tmp_path / "a,b" / "x.dat").write_text("other bytes")
+    assert await told() == ["a", "b"]
+    async with database.begin() as session:
+        rows = await session.execute(text("select revision from item"))
+        assert set(rows.scalars()) == {1}, "their records are as they were"
+        await session.execute(
+            text("update source set layout = jsonb_set(layout, '{rules,0,attributes}', '{\"n\": 1}')")
+        )
+    assert await told() == ["a", "b", "c"], "the rules give them other attributes"
+    assert await told() == []

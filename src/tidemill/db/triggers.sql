@@ -66,6 +66,27 @@ create or replace trigger link_inserted after insert on item_file
 create or replace trigger link_deleted after delete on item_file
     referencing old table as links for each statement execute function link_changed();
 
+-- So is every item of which a file has other bytes or other attributes now: its record is as it was, what it stands for is not.
+create or replace function file_changed() returns trigger language plpgsql as $$
+begin
+    perform from new_files n join old_files o using (id)
+    where (n.size, n.etag, n.attributes) is distinct from (o.size, o.etag, o.attributes) limit 1;
+    if not found then
+        return null;
+    end if;
+    insert into change (kind, item_id, state)
+    select 'item', i.id, i.status
+    from (select distinct x.item_id
+          from new_files n join old_files o using (id) join item_file x on x.file_id = n.id
+          where (n.size, n.etag, n.attributes) is distinct from (o.size, o.etag, o.attributes)) theirs
+    join item i on i.id = theirs.item_id where i.xmin <> pg_current_xact_id()::xid;
+    perform pg_notify('tidemill_work', 'items'), pg_notify('tidemill_change', '');
+    return null;
+end $$;
+
+create or replace trigger file_changed after update on file
+    referencing old table as old_files new table as new_files for each statement execute function file_changed();
+
 -- And every project that is made, edited, locked or unlocked.
 create or replace function project_changed() returns trigger language plpgsql as $$
 begin

@@ -295,6 +295,8 @@ def downgrade() -> None:
     op.drop_column("item", "kind")
     op.create_index("item_status_idx", "item", ["status", "id"])
     _triggers({"select kind, id": "select 'item', id", "select n.kind, n.id": "select 'item', n.id"})
+    op.execute("drop trigger file_changed on file")
+    op.execute("drop function file_changed()")
     for name in ("project_fields", "tables", "packages", "publishing", "portal"):
         op.drop_column("site", name)
     _fields("jsonb")
