@@ -224,22 +224,22 @@ async def test_a_source_that_cannot_be_read_says_so(database: Database, folder: 
         await sync(database, "nowhere")
 
 
-async def _guards(database: Database) -> list[Any]:
-    """The foreign keys and triggers of the catalogue as they stand."""
+async def _guards(database: Database) -> set[tuple[Any, ...]]:
+    """The constraints, indexes and triggers of the catalogue as they stand."""
     async with database.begin() as session:
         found = await session.execute(
             text(
                 "select conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated from pg_constraint "
-                "where contype = 'f' union all "
-                "select tgrelid::regclass::text, tgname, tgenabled::text, true from pg_trigger where not tgisinternal "
-                "order by 1, 2"
+                "union all select tablename, indexname, indexdef, true from pg_indexes "
+                "union all select tgrelid::regclass::text, tgname, tgenabled::text, true "
+                "from pg_trigger where not tgisinternal"
             )
         )
-        return list(map(tuple, found.all()))
+        return set(map(tuple, found.all()))
 
 
 @pytest.mark.parametrize("alone", [True, False])
-async def test_a_large_first_load_leaves_every_constraint_as_it_was(
+async def test_a_large_first_load_leaves_every_constraint_and_index_as_it_was(
     database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     monkeypatch.setattr("tidemill.catalogue.merging.LARGE", 10)

@@ -56,9 +56,9 @@ class Merge:
         await self._rows("seen_analyze")
         alone = self._empty and report.seen > LARGE and await self._set_aside()
         await self._hold()
+        await self._compare()
         report.projects = await self._count("merge_projects")
         await self._locks()
-        await self._rows("gone_table")
         await self._rows("find_gone")
         await self._guard(allow_wipe)
         if alone:
@@ -84,6 +84,15 @@ class Merge:
         await self._rows("synced", counts | told)
         await self._rows("prune")
         await self._connection.execute(sql("catalogue.announce").encode())
+
+    async def _compare(self) -> None:
+        """Find what the catalogue does not have just so: mostly little, and nothing else is looked at from here on."""
+        if self._empty:
+            await self._rows("all_odd")
+            await self._rows("all_fresh")
+        else:
+            await self._rows("find_odd")
+            await self._rows("find_fresh")
 
     async def _change(self) -> None:
         report = self.report
@@ -134,6 +143,7 @@ class Merge:
             )
 
     async def _locks(self) -> None:
+        await self._rows("find_locks")
         unlocked = [row["name"] for row in await self._rows("locks_gone")]
         row = await self._row("lock_projects", {"unlocked": unlocked})
         self.report.locked, self.report.unlocked = row["locked"], row["freed"]

@@ -5,10 +5,10 @@ They come in blocks, so that the next is made while the one before is copied, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -20,10 +20,9 @@ from tidemill.errors import InvalidInput
 from tidemill.pipelines.names import name_fault
 from tidemill.storage.stores import Seen
 
-COLUMNS = "key, size, etag, modified_at, attributes, items, project, locks"
+COLUMNS = "key, etag, attributes, items, project, size, modified_at, locks"
 BLOCK = 1000
 """Lines in a block."""
-_SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -44,7 +43,6 @@ class Blocks(Iterator[bytes]):
     def __init__(self, listing: Iterator[Seen], layout: Layout, left_out: LeftOut) -> None:
         self.found = Sorted()
         self._listing, self._layout, self._left_out = listing, layout, left_out
-        self._mimes: dict[str, str] = {}
 
     def __next__(self) -> bytes:
         lines: list[str] = []
@@ -68,50 +66,48 @@ class Blocks(Iterator[bytes]):
         if place is None:
             self.found.ignored += 1
             return None
-        if not _names(place):
+        items, project = _items(place.items), _project(place.project)
+        if items is None or project is None:
             self._left_out.unreadable.add(key)
             return None
-        attributes = orjson.dumps(self._attributes(key, place)).decode()
-        project = "\\N" if place.project is None else _escaped(place.project)
+        attributes = orjson.dumps(_attributes(key, place)).decode()
         return (
-            f"{_escaped(key)}\t{seen.size}\t{_escaped(seen.etag)}\t{seen.modified_at.isoformat()}\t"
-            f"{_escaped(attributes)}\t{_escaped(_array(place.items))}\t{project}\t{'t' if place.lock else 'f'}\n"
+            f"{_escaped(key)}\t{_escaped(seen.etag)}\t{_escaped(attributes)}\t{items}\t{project}\t"
+            f"{seen.size}\t{seen.modified_at.timestamp()}\t{place.lock}\n"
         )
 
-    def _attributes(self, key: str, place: Place) -> dict[str, object]:
-        suffix = key[key.rfind(".") :] if "." in key else ""
-        mime = self._mimes.get(suffix)
-        if mime is None:
-            mime = mime_of(key)
-            if len(self._mimes) < 1000:  # a collection has few; what is no suffix must not fill the memory
-                self._mimes[suffix] = mime
-        attributes = {"mime": mime} | place.attributes if mime else place.attributes
-        return attributes | {"lock": True} if place.lock else attributes
 
-
-def _names(place: Place) -> bool:
-    """Whether what a key names can be the names of items and of a project."""
-    return (place.project is None or _is_project(place.project)) and all(map(_is_name, place.items))
+def _attributes(key: str, place: Place) -> dict[str, Any]:
+    attributes = place.attributes
+    if "." in key and (mime := _mime(key[key.rfind(".") :])):
+        attributes = {"mime": mime, **attributes}
+    return attributes | {"lock": True} if place.lock else attributes
 
 
 @lru_cache(maxsize=1_000)
-def _is_project(name: str) -> bool:
-    return name_fault(name) is None
+def _mime(suffix: str) -> str:
+    return mime_of(f"any{suffix}")
+
+
+@lru_cache(maxsize=1_000)
+def _project(name: str | None) -> str | None:
+    """A project as COPY takes it. None: what a key names cannot be one."""
+    if name is None:
+        return "\\N"
+    return None if name_fault(name) else _escaped(name)
 
 
 @lru_cache(maxsize=10_000)
-def _is_name(name: str) -> bool:
+def _items(names: tuple[str, ...]) -> str | None:
+    """Items as COPY takes them, an array. None: what a key names cannot be their names."""
     try:
-        check_name(name)
+        for name in names:
+            check_name(name)
     except InvalidInput:
-        return False
-    return True
-
-
-def _array(names: tuple[str, ...]) -> str:
+        return None
     quoted = ('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in names)
-    return "{" + ",".join(quoted) + "}"
+    return _escaped("{" + ",".join(quoted) + "}")
 
 
 def _escaped(text: str) -> str:
-    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)

@@ -15,7 +15,7 @@ to an item: it may be a project's (`{project}/bulk/*`), or the whole collection'
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -73,10 +73,7 @@ class Layout:
     def place(self, key: str) -> Place | None:
         """Where the file of this key belongs; None where a rule leaves it out. Raises LookupError: no rule matches."""
         for compiled in self._compiled:
-            if not (key.startswith(compiled.head) and key.endswith(compiled.tail)):
-                continue
-            match = compiled.match(key)
-            if match is not None:
+            if compiled.literal in key and (match := compiled.match(key)):
                 return compiled.place(match.groupdict())
         raise LookupError(key)
 
@@ -87,14 +84,13 @@ class _Compiled:
 
     rule: LayoutRule
     match: Callable[[str], re.Match[str] | None]
-    head: str
-    """What every key that matches begins with; likewise `tail`. Asked first, since it costs a tenth of the pattern."""
-    tail: str
+    literal: str
+    """What every key that matches has in it. Asked first, since it costs a tenth of the pattern."""
 
     @classmethod
     def of(cls, rule: LayoutRule) -> _Compiled:
         pattern = compile_pattern(rule)
-        return cls(rule, pattern.fullmatch, *_ends(rule.pattern))
+        return cls(rule, pattern.fullmatch, max(_literals(rule.pattern), key=len))
 
     def place(self, found: dict[str, str | Any]) -> Place | None:
         """Where a key belongs in which these placeholders have these values."""
@@ -110,13 +106,6 @@ class _Compiled:
             {**rule.attributes, **found} if rule.attributes else found,
             rule.lock,
         )
-
-
-def _ends(pattern: str) -> tuple[str, str]:
-    """The text that a pattern begins and ends with, before its first and behind its last placeholder or wildcard."""
-    head = re.split(r"[{*]", pattern, maxsplit=1)[0]
-    tail = pattern[max(pattern.rfind("}"), pattern.rfind("*")) + 1 :]
-    return head, tail
 
 
 def _items(name: str | None, split: str) -> tuple[str, ...]:
@@ -150,21 +139,39 @@ def compile_pattern(rule: LayoutRule) -> re.Pattern[str]:
 
 
 def _parts(pattern: str) -> list[str]:
-    parts: list[str] = []
     seen: set[str] = set()
-    at = 0
+    parts: list[str] = []
+    for literal, piece in _pieces(pattern):
+        if literal:
+            parts.append(re.escape(piece))
+        elif piece[0] == "{":
+            parts.append(_placeholder(pattern, piece[1:-1], seen))
+        else:
+            parts.append(".*" if piece == "**" else "[^/]*")
+    return parts
+
+
+def _literals(pattern: str) -> list[str]:
+    """The texts that stand between placeholders and wildcards; an empty one at least."""
+    return ["", *(piece for literal, piece in _pieces(pattern) if literal)]
+
+
+def _pieces(pattern: str) -> Iterator[tuple[bool, str]]:
+    """What a pattern consists of, in order: whether it stands for itself, and the text."""
+    at = start = 0
     while at < len(pattern):
         if pattern[at] == "{":
-            end = _closing(pattern, at)
-            parts.append(_placeholder(pattern, pattern[at + 1 : end], seen))
-            at = end + 1
-        elif pattern.startswith("**", at):
-            parts.append(".*")
-            at += 2
+            end = _closing(pattern, at) + 1
+        elif pattern[at] == "*":
+            end = at + (2 if pattern.startswith("**", at) else 1)
         else:
-            parts.append("[^/]*" if pattern[at] == "*" else re.escape(pattern[at]))
             at += 1
-    return parts
+            continue
+        yield from [(True, pattern[start:at])] if at > start else []
+        yield False, pattern[at:end]
+        at = start = end
+    if at > start:
+        yield True, pattern[start:]
 
 
 def _closing(pattern: str, start: int) -> int:
