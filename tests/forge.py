@@ -129,9 +129,9 @@ def _ready() -> None:
         import uvloop  # noqa: F401
 
     import tidemill
-    from tidemill.cli.application import with_commands
+    from tidemill.cli.application import program
 
-    with_commands()
+    program()
     for module in walk_packages(tidemill.__path__, "tidemill."):
         if not module.name.startswith(SERVED) and not module.name.endswith("__main__"):
             import_module(module.name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from tidemill.cli.exits import Exit
 
@@ -114,3 +117,9 @@ def with_commands() -> typer.Typer:
         if find_spec(name):
             import_module(name)
     return application
+
+
+@cache
+def program() -> Callable[..., Any]:
+    """The command line, ready to be called: made of what all modules declare, which takes longer than most parsing."""
+    return get_command(with_commands())

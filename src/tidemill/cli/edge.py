@@ -16,10 +16,10 @@ from tidemill.errors import TidemillError
 
 def run_program() -> int:
     """Parse the command line and do what it says."""
-    from tidemill.cli.application import invoked, with_commands
+    from tidemill.cli.application import invoked, program
 
     try:
-        with_commands()(standalone_mode=True)
+        program()(standalone_mode=True)
     except SystemExit as end:
         return _flushed(end.code if isinstance(end.code, int) else Exit.INTERNAL if end.code else Exit.OK)
     except TidemillError as error:
