@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from tidemill.catalogue.browsing import Facet
 from tidemill.domain.lookups import Lookup
@@ -12,6 +13,7 @@ from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields
 from tidemill.web import portal_basket, portal_query, portal_values
 from tidemill.web.portal_markdown import html
+from tidemill.web.portal_values import breakable
 
 WINDOW = Window(
     id="scpca_id",
@@ -118,6 +120,14 @@ def test_a_sheet_has_what_is_declared_first_and_leaves_out_what_is_empty() -> No
 
 def test_names_that_would_hide_their_letters_show_it() -> None:
     assert portal_values.visible("a\u202egnp.exe\0\n") == "a\ufffdgnp.exe\ufffd\ufffd"
+
+
+def test_long_words_may_break_and_short_ones_stay_whole() -> None:
+    assert breakable("Acute myeloid leukemia") == "Acute myeloid leukemia"
+    assert breakable("SCPCP1/S_1 <b>.rds") == "SCPCP1/<wbr>S_<wbr>1 &lt;b&gt;.rds"
+    assert breakable("x" * 50) == f"{'x' * 20}<wbr>{'x' * 20}<wbr>{'x' * 10}"
+    for text in ("", " a\n b", "/_/", "___x", "é" * 30 + "&<>"):
+        assert breakable(text).replace("<wbr>", "") == escape(text)
 
 
 def test_markdown_is_harmless_and_stays_at_home() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -18,6 +19,8 @@ MOST_ROWS = 500
 
 _LINK = re.compile(r"https?://[^\s<>\"'`\\^{}|\x00-\x20\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069]{1,2000}")
 _MAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,8}")
+_PIECE = re.compile(r"[^\s/_]{0,20}[/_]+|[^\s/_]{1,20}|\s+")
+_BREAK = Markup("<wbr>")
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -112,8 +115,11 @@ def cut(text: str, most: int) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A long name that breaks behind its slashes and underscores, rather than anywhere."""
-    return Markup(re.sub("([/_])", r"\1<wbr>", str(escape(name))))  # noqa: S704
+    """A text whose long words may break: behind slashes and underscores, or after some letters."""
+    made = Markup("")
+    for piece, after in pairwise([*_PIECE.findall(name), " "]):
+        made += escape(piece) + (_BREAK if not piece.isspace() and not after.isspace() else "")
+    return made
 
 
 def paragraphs(text: str) -> list[str]:

@@ -112,7 +112,8 @@ async def _act(request: Request, number: str | None, what: str) -> Response:
                 await datasets.drop(session, person, id_)
     except InvalidFields as error:
         return await _page(request, said(error))
-    return redirect(HOME, "Your dataset is being built. This page follows it." if what == "start" else "Forgotten.")
+    begun = "Your dataset was asked for: this page follows it until it is built."
+    return redirect(HOME, begun if what == "start" else "Forgotten.")
 
 
 async def _page(request: Request, wrong: str = "") -> HTMLResponse:

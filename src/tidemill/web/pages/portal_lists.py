@@ -78,7 +78,10 @@ def noun_of(window: Window, word: str) -> Noun:
 
 
 async def listing(request: Request, session: AsyncSession, window: Window, noun: Noun) -> HTMLResponse:
-    """A list with its facets, exact counts, and what to loosen where nothing is left."""
+    """A list with its facets, exact counts, and what to loosen where nothing is left; or the values of one facet alone,
+    where a search within it is typed."""
+    if (only := request.headers.get("hx-target", "")).startswith("values-"):
+        return await _values(request, session, window, noun, only.removeprefix("values-"))
     wanted, wrong = asking.asked(request.query_params.multi_items()), ""
     finds: dict[str, str] = {}
     found, facets, looser = Listed(0, []), list[browsing.Facet](), list[Looser]()
@@ -87,8 +90,6 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
         found = await _listed(session, window, noun, query)
         names = asking.counted_facets(window.fields(noun))
         finds = asking.finds(request.query_params.multi_items(), names)
-        if finds and (only := _alone(request, names)):
-            names = [only]
         facets = [
             await browsing.facet(session, window, noun, query, name, contains=finds.get(name, ""), most=FACET_VALUES)
             for name in names
@@ -123,10 +124,15 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
     )
 
 
-def _alone(request: Request, names: Sequence[str]) -> str | None:
-    """The facet whose values alone are wanted, by a search within it that is typed."""
-    target = request.headers.get("hx-target", "").removeprefix("values-")
-    return target if target in names else None
+async def _values(request: Request, session: AsyncSession, window: Window, noun: Noun, name: str) -> HTMLResponse:
+    """The values of one facet with the letters that are typed. Raises InvalidFields, NotFound."""
+    params = request.query_params.multi_items()
+    wanted, finds = asking.asked(params), asking.finds(params, [name])
+    query = asking.query_of(wanted, window, noun, 0)
+    found = await browsing.facet(session, window, noun, query, name, contains=finds.get(name, ""), most=FACET_VALUES)
+    offered = asking.choices(wanted, window.fields(noun), [found], finds)
+    facet = next((one for one in offered if one.name == name), asking.Choices(name, found.title, []))
+    return page(request, "portal_facet.html", facet=facet)
 
 
 async def members(session: AsyncSession, window: Window, project: str) -> tuple[int, list[Row], list[Any]]:
