@@ -110,7 +110,7 @@ async def event_stream(client: httpx2.AsyncClient, path: str, **headers: str) ->
                 data += line[5:].strip()
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str = "", seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str = "", seconds: float = 60) -> None:
     """Wait until something holds."""
     try:
         async with asyncio.timeout(seconds):

@@ -107,7 +107,7 @@ class Portal:
             yield worker
         finally:
             worker.stop()
-            await asyncio.wait_for(job, 30)
+            await asyncio.wait_for(job, 60)
 
     async def work(self, run: int | None) -> None:
         """Let a worker work until a run is over."""

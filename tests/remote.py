@@ -63,4 +63,4 @@ async def working(worker: Worker) -> AsyncIterator[Worker]:
         yield worker
     finally:
         worker.stop()
-        await asyncio.wait_for(job, 30)
+        await asyncio.wait_for(job, 60)

@@ -118,14 +118,14 @@ class Mill:
             yield worker
         finally:
             worker.stop()
-            await asyncio.wait_for(job, 30)
+            await asyncio.wait_for(job, 60)
 
     async def work(self, functions: Functions, *, until: Condition, **pace: Any) -> None:
         """Let a worker work until a condition holds."""
         async with self.working(functions, **pace):
             await self.until(until)
 
-    async def until(self, condition: Condition, seconds: float = 30) -> None:
+    async def until(self, condition: Condition, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not await condition():
                 await asyncio.sleep(0.01)

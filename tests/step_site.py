@@ -91,7 +91,7 @@ class StepSite(Mill):
             yield worker
         finally:
             worker.stop()
-            await asyncio.wait_for(job, 30)
+            await asyncio.wait_for(job, 60)
 
     async def do(self, steps: Declared, run: int, **pace: Any) -> list[dict[str, Any]]:
         """Work until a run is over; its attempts in order."""

@@ -21,7 +21,7 @@ async def no_transaction_is_open(database: Database) -> None:
     """
     open_ones: list[str] = []
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while open_ones := await _open_ones(database):
                 await asyncio.sleep(0.01)
     except TimeoutError:

@@ -87,7 +87,7 @@ class Watched(Mill):
         async with self.database.begin() as session:
             return [reason.told for reason in await watch_steering.why(session, item, watch)]
 
-    async def until_states(self, run: int, wanted: Mapping[str, int], seconds: float = 30) -> None:
+    async def until_states(self, run: int, wanted: Mapping[str, int], seconds: float = 60) -> None:
         """Wait until so many tasks of a run stand in these states."""
 
         async def there() -> bool:

@@ -54,7 +54,7 @@ async def web_site(database: Database, database_url: str, folder: Path, port: in
 
 async def told(socket: ClientConnection, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The next message that is wanted; others are passed over."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             message: dict[str, Any] = json.loads(await socket.recv())
             if wanted(message):
@@ -63,7 +63,7 @@ async def told(socket: ClientConnection, wanted: Callable[[dict[str, Any]], bool
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
     assert condition(), what

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.site import Mill
 from tidemill.main import Site, make_web, open_site
@@ -18,6 +18,7 @@ from tidemill.settings import Settings
 from tidemill.web.serve import serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+expect.set_options(timeout=60_000)  # a limit to patience with a busy machine, not to a page's answer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,7 +97,7 @@ async def visit(browser: Browser, place: Place) -> AsyncIterator[Visit]:
         context = await browser.new_context(viewport={"width": 1280, "height": 900}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(f"{path}: {error}"))
         page.on(
             "console",

@@ -59,7 +59,7 @@ class Engine:
         return await self.executor.collect(work, handle)
 
     async def finished(self, work: Work, handle: Mapping[str, Any]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (progress := await self.executor.poll(work, handle)) is not None:
                 self.reports.append(progress)
                 await asyncio.sleep(min(progress.poll_after, 0.05))

@@ -85,7 +85,7 @@ class AppMill(Mill):
             yield worker
         finally:
             worker.stop()
-            await asyncio.wait_for(job, 30)
+            await asyncio.wait_for(job, 60)
 
     async def app(self, prefix: str, position: int = 0) -> Row:
         """An app's row as it stands."""

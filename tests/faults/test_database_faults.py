@@ -149,8 +149,8 @@ class _through:  # noqa: N801
 
 
 async def _work(mill: Mill, functions: Any, until: Any) -> None:
-    async with mill.working(functions, lease=20, poll=0.05):
-        await mill.until(until, seconds=15)
+    async with mill.working(functions, lease=120, poll=0.05):
+        await mill.until(until, seconds=60)
 
 
 async def _is(value: bool) -> bool:

@@ -100,7 +100,7 @@ public = true
 id = "id"
 '''
 PROJECTS = "id,title,contact_name,contact_email\nP1,First,Ada,{email}\nP2,Second,Bo,bo@example.org\n"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass

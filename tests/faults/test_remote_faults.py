@@ -147,7 +147,7 @@ async def test_a_result_whose_lease_was_lost_arrives_late_and_can_be_promoted(
     run = await mill.start(items=1, steps=["a"], functions={"f": gated}, use=["f"])
     token = await worker_token(mill.database)
     async with working(far_worker(proxy.url.rstrip("/"), token, tmp_path / "spool", {"f": gated})):
-        await asyncio.wait_for(begun.wait(), 20)
+        await asyncio.wait_for(begun.wait(), 60)
         proxy.cut()
         async with mill.database.begin() as session:
             await session.execute(text("update task set lease_until = now() - interval '1 second'"))
@@ -219,7 +219,7 @@ async def test_a_damaged_spool_file_is_set_aside_and_the_rest_handed_in(
     go.set()
     await mill.until(lambda: _is(results(tmp_path / "spool") > 0 and idle(worker)))
     worker.abandon()
-    await asyncio.wait_for(job, 20)
+    await asyncio.wait_for(job, 60)
     kept = sorted((tmp_path / "spool" / "results").glob("*.spool"))
     lines = kept[0].read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b'"done"', b'"dome"')

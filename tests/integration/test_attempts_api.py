@@ -69,7 +69,7 @@ async def test_a_log_is_read_while_it_grows_and_a_file_in_ranges(site: StepSite,
         assert (await web.client.get(f"{base}/files")).status_code == 404
         following = asyncio.create_task(_followed(web, f"{base}/log?follow=true"))
         (site.folder / "go.txt").write_text("")
-        assert await asyncio.wait_for(following, 20) == "begun\nended <b>\n"
+        assert await asyncio.wait_for(following, 60) == "begun\nended <b>\n"
         await site.until(site.finished(run))
 
     answer = await web.client.get(f"{base}/log?since=6")

@@ -247,7 +247,7 @@ async def test_it_follows_through_a_cut_and_stops_when_told(database: Database, 
         writer.close()
 
     async def here(name: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 async with database.begin() as session:
                     if await session.scalar(select(Item).where(Item.name == name)):
@@ -269,7 +269,7 @@ async def test_it_follows_through_a_cut_and_stops_when_told(database: Database, 
     await here("after a cut")
     assert any(said)
     work.stop()
-    counts = await asyncio.wait_for(job, 10)
+    counts = await asyncio.wait_for(job, 60)
     assert (counts.created, counts.unchanged) == (3, 0)
     proxy.close()
 
@@ -283,7 +283,7 @@ async def test_secrets_are_used_and_shown_nowhere(database: Database, database_u
         with tidemill.start("import", "couchdb", couch.url, "--follow", "--project", "taken") as started:
             started.until("1 created.*Following")
             couch.put({"_id": "b"})
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while await count(database) < 2:
                     await asyncio.sleep(0.02)
             started.signal(signal.SIGTERM)

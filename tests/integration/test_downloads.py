@@ -138,7 +138,7 @@ async def test_a_link_ends_with_its_time_its_token_and_its_file(
     await describe(database, publishing={"link_days": 1.2e-5})
     short = await link_for(portal_site, file, key)
     await describe(database, publishing={})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (answer := await portal_web.get(short.url)).status_code == 200:
             await asyncio.sleep(0.05)
     assert (answer.status_code, "expired" in answer.text) == (403, True)
@@ -209,7 +209,7 @@ async def test_who_hangs_up_is_not_read_for(
     before = me.io_counters().read_chars
     async with portal_web.stream("GET", url) as answer:
         await answer.aiter_raw().__anext__()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any("large" in one.path for one in me.open_files()):
             await asyncio.sleep(0.02)
     assert me.io_counters().read_chars - before < size / 2

@@ -62,7 +62,7 @@ async def work(mill: Mill, run: int, step: Step, meanwhile: Callable[[], Awaitab
     await meanwhile()
     await mill.until(mill.finished(run))
     worker.stop()
-    await asyncio.wait_for(job, 30)
+    await asyncio.wait_for(job, 60)
 
 
 async def edit(mill: Mill, *rows: Json) -> list[Answer]:

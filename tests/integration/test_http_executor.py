@@ -105,7 +105,7 @@ async def test_an_asynchronous_app_may_hand_its_result_over_in_four_ways(app: Sc
     assert isinstance(answer, Submitted)
     assert app.calls[0].headers["prefer"] == "respond-async"
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while progress := await HttpExecutor().poll(job, answer.handle):  # another worker asks
             seen.append(progress)
     assert [progress.fraction for progress in seen] == [0.0, 0.25, 0.5, 0.75]

@@ -199,7 +199,7 @@ async def test_following_goes_on_after_every_database_connection_is_cut(
         done, waiting = grid_code(0, TaskState.DONE), grid_code(0, TaskState.WAITING)
         await page.until([done] * 15 + [waiting] * 5)
         # And NOTIFY is heard again: somebody listens.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await listeners(database):
                 await asyncio.sleep(0.05)
         await move(database, made.run, 15, 19)
@@ -347,7 +347,7 @@ async def test_an_overview_is_made_once_for_all_and_not_for_every_change(databas
     done = grid_code(0, TaskState.DONE)
     for position in range(50):
         await move(database, made.run, position, position)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for watcher in watchers:
             left = set(range(50))
             while left:

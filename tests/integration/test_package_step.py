@@ -127,7 +127,7 @@ async def test_a_site_can_name_a_command_that_packs(
         await portal.until("select count(*) = 0 from run where id = :run and state = 'active'", run=begun.run)
     finally:
         worker.stop()
-        await asyncio.wait_for(job, 30)
+        await asyncio.wait_for(job, 60)
     await portal.register()
     made = await portal.current()
     assert set(made) == {"P1_ALL.zip", "S1.zip", "S2.zip"}

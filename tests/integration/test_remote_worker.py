@@ -153,7 +153,7 @@ async def test_progress_and_cancels_go_both_ways(web: Web, mill: Mill, tmp_path:
 
     run = await mill.start(items=1, steps=["a"], functions={"f": slow}, use=["f"])
     async with working(far_worker(web.url, await worker_token(mill.database), tmp_path / "spool", {"f": slow})):
-        await asyncio.wait_for(begun.wait(), 20)
+        await asyncio.wait_for(begun.wait(), 60)
         async with mill.database.begin() as session:
             await runs.cancel(session, run)
         await asyncio.wait_for(ended.wait(), 20)
@@ -175,7 +175,7 @@ async def test_the_site_bounds_the_lease_and_its_clock_alone_counts(
         run = await mill.start(items=1, steps=["a"], functions={"f": gated}, use=["f"])
         token = await worker_token(database)
         async with working(far_worker(web.url, token, tmp_path / "spool", {"f": gated}, lease=10_000_000.0)):
-            await asyncio.wait_for(begun.wait(), 20)
+            await asyncio.wait_for(begun.wait(), 60)
             async with database.begin() as session:
                 left = await session.scalar(text("select extract(epoch from lease_until - now()) from task"))
             assert left is not None
@@ -195,13 +195,13 @@ async def test_a_revoked_worker_finishes_keeps_its_results_and_stops(web: Web, m
     run = await mill.start(items=1, steps=["a"], functions={"f": gated}, use=["f"])
     token = await worker_token(mill.database, "lab")
     job = asyncio.create_task(far_worker(web.url, token, tmp_path / "spool", {"f": gated}).run())
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     async with mill.database.begin() as session:
         await tokens.revoke(session, "lab")
     await asyncio.sleep(1.2)  # the guard's memory
     go.set()
     with pytest.raises(AccessRefused, match="revoked"):
-        await asyncio.wait_for(job, 20)
+        await asyncio.wait_for(job, 60)
     assert len(list((tmp_path / "spool" / "results").glob("*.spool"))) == 1
     assert await mill.states(run) == {"running": 1}
 

@@ -448,5 +448,5 @@ async def test_housekeepers_end_when_told_even_as_something_wakes_them(mill: Wat
             await asyncio.sleep(0)
         house._wake_all()
         job.cancel()
-        ended, _ = await asyncio.wait([job], timeout=5)
+        ended, _ = await asyncio.wait([job], timeout=60)
         assert ended
