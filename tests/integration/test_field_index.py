@@ -47,7 +47,7 @@ async def _same_without(session: Any, shown: Any, wanted: browsing.Query, found:
 
 async def columns(database: Database) -> list[list[str]]:
     rows = await sql(database, "select columns from field_table order by id")
-    return [[column["field"] for column in row["columns"]] for row in rows]
+    return [[column["field"] for column in row["columns"] if column["field"]] for row in rows]
 
 
 @pytest.fixture

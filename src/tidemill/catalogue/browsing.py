@@ -238,8 +238,11 @@ async def _copy(session: AsyncSession, site: Row) -> FieldCopy | None:
         return None
     declared = {name: one["type"] for name, one in (site.get("fields") or {}).items()}
     columns = [Column(**column) for column in row["columns"]]
-    good = [one for one in columns if declared.get(one.field) == one.type and one.field not in row["long"]]
-    return FieldCopy(row["id"], {one.field: one for one in good})
+    good = [
+        one for one in columns if one.field and declared.get(one.field) == one.type and one.field not in row["long"]
+    ]
+    named = next((one for one in columns if not one.field), None)
+    return FieldCopy(row["id"], {one.field: one for one in good}, named)
 
 
 async def _one(session: AsyncSession, name: str, made: Statement, wanted: str) -> Row | None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue.browsing_sql import MOST_WORDS, Statement, cast_of, conditions_of, from_copy, searched
-from tidemill.catalogue.field_bits import SPAN, bits_of, stale_of
+from tidemill.catalogue.browsing_sql import MOST_WORDS, Statement, all_of, cast_of, conditions_of, from_copy, searched
+from tidemill.catalogue.field_bits import SPAN, bits_of, stale_of, typed
 from tidemill.catalogue.field_index import grams_of, records_of, tally_of
 from tidemill.db.database import Row, composed, fetch, fetch_one
+from tidemill.domain.bins import parted
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 
@@ -29,9 +31,13 @@ MOST_ROWS = 150_000
 RARE = 0.02
 """Share of the items up to which those with some letters are looked up, rather than looking at all."""
 
+MOST_PARTED = 0.85
+"""Share of the parts for all of whose texts some letters must be known, rather than looking at all."""
+
 MOST_VALUES = 5_000
 """Values that an index is asked for at once."""
 
+_RANGES = frozenset({Lookup.GT, Lookup.GTE, Lookup.LT, Lookup.LTE, Lookup.STARTSWITH})
 _INDEXED = frozenset({Lookup.EXACT, Lookup.IN, Lookup.ISNULL, Lookup.GT, Lookup.GTE, Lookup.LT, Lookup.LTE})
 
 
@@ -68,7 +74,9 @@ class Sieve:
     def of_rows(self, matches: Composable) -> Composable:
         """Items of the copy for which this holds, one by one."""
         parts = {"records": records_of(self.copy.id), "matches": matches, "span": Literal(SPAN)}
-        return composed("field_bits.of_rows", parts)
+        name = Identifier(f"rows{len(self.parts)}")  # a part of its own, so that several processes may look
+        self.parts.append(composed("field_bits.rows", {"name": name, "rows": composed("field_bits.of_rows", parts)}))
+        return SQL("select stretch, bits from {}").format(name)
 
     def of_value(self, column: Column, matches: Composable) -> Composable:
         """Items that have a value (`t.value`) for which this holds."""
@@ -76,8 +84,15 @@ class Sieve:
 
     def of_others(self, those: Composable) -> Composable:
         """All items but those."""
-        some = min((column for column in self.copy.columns.values() if column.bits), key=lambda column: column.bits)
+        few = [column for column in self.copy.columns.values() if column.bits]
+        some = min(few, key=lambda column: column.bits) if few else self.named
         return composed("field_bits.of_others", {"bits": bits_of(self.copy.id, some), "those": those})
+
+    @property
+    def named(self) -> Column:
+        """Items' names."""
+        assert self.copy.named is not None
+        return self.copy.named
 
     def of_letters(self, column: Column, matches: Composable) -> Composable:
         """The same for what no index answers, of a value `v.value` that is there."""
@@ -108,7 +123,7 @@ async def sieve(
     session: AsyncSession, shown: Window, copy: FieldCopy, filters: Sequence[Filter], search: str
 ) -> Sieve | None:
     """What filters and a search ask for; None where it is better to look at the items one by one."""
-    if not any(column.bits for column in copy.columns.values()):
+    if copy.named is None:
         return None
     made = Sieve(shown, copy, filters, search, from_copy(copy, shown, filters, search))
     stale = await fetch_one(session, "field_bits.some_stale", {}, {"stale": stale_of(copy.id)})
@@ -119,10 +134,10 @@ async def sieve(
     if across:  # together: what is asked of a project must hold for one and the same
         made.add([made.of_rows(conditions_of(shown, copy, across, made.rows))])
     for one in own:
-        piece = await _piece(session, shown, made, one)
-        if piece is None:
+        pieces = await _pieces(session, made, one)
+        if pieces is None:
             return None
-        made.add([piece], one.field)
+        made.add(pieces, one.field)
     for word in search.split()[:MOST_WORDS]:
         made.add(await _search_pieces(session, shown, made, word))
     if made.names and shown.hidden_items:
@@ -175,22 +190,39 @@ async def facets(
     return found
 
 
-async def _piece(session: AsyncSession, shown: Window, made: Sieve, one: Filter) -> Composable | None:
+async def _pieces(session: AsyncSession, made: Sieve, one: Filter) -> list[Composable] | None:
     """Bits of the items for which a filter holds; None where there would be too many to make them of."""
-    column = made.copy.columns.get(one.field)
-    if column is not None and column.bits:
+    column = made.copy.columns.get(one.field, made.named)
+    if column.bits:
         if one.lookup in _INDEXED and (one.type != "list" or one.lookup is Lookup.ISNULL):
-            return made.of_value(column, made.condition(one, Identifier("t", "value")))
-        return made.of_letters(column, made.condition(one, Identifier("v", "value")))
+            return [made.of_value(column, made.condition(one, Identifier("t", "value")))]
+        return [made.of_letters(column, made.condition(one, Identifier("v", "value")))]
+    if one.lookup is Lookup.ISNULL and column.parts:
+        return [made.of_value(column, made.condition(one, Identifier("t", "value")))]
     if one.lookup in (Lookup.EXACT, Lookup.IN) and one.type != "list":
-        return made.of_rows(made.condition(one))
-    if column is not None and column.tallied:
-        return await _few_values(session, made, column, made.condition(one, Identifier("t", "value")))
-    if one.lookup not in (Lookup.CONTAINS, Lookup.ICONTAINS) or not await _rare(session, made, column, one.value):
+        return [made.of_rows(made.condition(one))]
+    few = None
+    if column.tallied:
+        few = await _few_values(session, made, column, made.condition(one, Identifier("t", "value")))
+    elif one.lookup in (Lookup.CONTAINS, Lookup.ICONTAINS) and await _rare(session, made, column, one.value):
+        few = _rare_ones(made, column, one.value, made.condition(one))
+    return [few] if few is not None else _parted(made, column, one.lookup, one.value, made.condition(one))
+
+
+def _parted(made: Sieve, column: Column, lookup: Lookup, value: Any, matches: Composable) -> list[Composable] | None:
+    """Bits of whole parts of a column's values, and of the items in other parts that match, if these parts are few."""
+    kind = typed(column)
+    parts = parted([kind(bound) for bound in column.bounds], lookup, value) if column.parts else None
+    if parts is None or (lookup not in _RANGES and len(parts.whole) < MOST_PARTED * len(column.bounds)):
         return None
-    if column is None:
-        return _of_names(made, one.value) if one.lookup is Lookup.ICONTAINS else None
-    return made.of_rows(SQL("{} and {}").format(_has_grams(made, column, one.value), made.condition(one)))
+    field, cast, spans = Identifier("f", column.column), cast_of(column.type), list[Composable]()
+    for low, high in parts.spans:
+        ends = [(piece, end) for piece, end in (("gte", low), ("lt", high)) if end is not None]
+        keep = made.rows.keep
+        spans.append(all_of([composed(f"browsing.{p}", {"value": field, "given": keep(end, cast)}) for p, end in ends]))
+    some = made.of_rows(SQL("({}) and ({})").format(matches, SQL(" or ").join(spans))) if spans else None
+    whole = made.of_value(column, SQL("t.value = any({}::int[])").format(Literal(list(parts.whole))))
+    return [whole] if some is None else [whole, some]
 
 
 async def _few_values(session: AsyncSession, made: Sieve, column: Column, matches: Composable) -> Composable | None:
@@ -215,60 +247,58 @@ async def _search_pieces(session: AsyncSession, shown: Window, made: Sieve, word
     """Bits of the items in whose names or declared texts a word stands."""
     pieces, looked_through = list[Composable](), list[Composable]()
     given = made.rows.keep(word, "text")
-    for column in made.copy.columns.values():
-        if not searched(shown, Noun.ITEM, column.field):
-            continue
-        piece = await _search_piece(session, made, column, word, given)
-        if piece is not None:
-            pieces.append(piece)
-        else:
+    columns = [one for one in made.copy.columns.values() if searched(shown, Noun.ITEM, one.field)]
+    for column in (*columns, made.named):
+        found = await _search_in(session, made, column, word, given)
+        if found is None:
             looked_through.append(_has_letters(column, given))
-    if await _rare(session, made, None, word):
-        pieces.append(_of_names(made, word))
-    else:
-        looked_through.append(composed("browsing.has_letters", {"value": Identifier("f", "name"), "given": given}))
+        else:
+            pieces += found
     if looked_through:
         pieces.append(made.of_rows(SQL(" or ").join(looked_through)))
     return pieces
 
 
-async def _search_piece(
+async def _search_in(
     session: AsyncSession, made: Sieve, column: Column, word: str, given: Composable
-) -> Composable | None:
-    """Those in one of whose fields it stands; None where they must be looked through."""
+) -> list[Composable] | None:
+    """Those in one of whose texts it stands; None where they must be looked through."""
     if column.bits or column.tallied:
         value = Identifier("v" if column.bits else "t", "value")
         letters = composed("browsing.has_letters", {"value": value, "given": given})
-        return made.of_letters(column, letters) if column.bits else await _few_values(session, made, column, letters)
-    if column.lower is None or not await _rare(session, made, column, word):
-        return None
-    return made.of_rows(SQL("{} and {}").format(_has_grams(made, column, word), _has_letters(column, given)))
+        few = made.of_letters(column, letters) if column.bits else await _few_values(session, made, column, letters)
+        if few is not None:
+            return [few]
+    elif await _rare(session, made, column, word):
+        return [_rare_ones(made, column, word, _has_letters(column, given))]
+    return _parted(made, column, Lookup.ICONTAINS, word, _has_letters(column, given))
 
 
-async def _rare(session: AsyncSession, made: Sieve, column: Column | None, letters: str) -> bool:
-    """Whether few items have the rarest piece of these letters, as far as statistics know: in a field, or the name."""
-    if column is not None and column.lower is None:
+async def _rare(session: AsyncSession, made: Sieve, column: Column, letters: str) -> bool:
+    """Whether few items have the rarest piece of these letters in a field, or the name, as far as statistics know."""
+    if column.lower is None and column != made.named:
         return False
-    params = {"index": "item_grams_idx" if column is None else grams_of(made.copy.id, column), "letters": letters}
+    params = {"index": grams_of(made.copy.id, column) if column.lower else "item_grams_idx", "letters": letters}
     row = await fetch_one(session, "browsing.share", params)
     return row is not None and row["share"] is not None and row["share"] < RARE
 
 
+def _rare_ones(made: Sieve, column: Column, letters: str, matches: Composable) -> Composable:
+    """Bits of the items that match, of which an index finds those with pieces of these letters."""
+    given = made.rows.keep(letters, "text")
+    if column.lower is None:
+        found = composed("field_bits.named", {"id": made.rows.id, "given": given})
+    else:
+        found = composed("browsing.has_grams", {"value": Identifier("f", column.lower), "given": given})
+    return made.of_rows(SQL("{} and {}").format(found, matches))
+
+
 def _has_letters(column: Column, given: Composable) -> Composable:
+    """That letters stand in a column's text, whatever their case."""
     if column.lower is None:
         return composed("browsing.has_letters", {"value": Identifier("f", column.column), "given": given})
     small = composed("browsing.lowered", {"value": given})
     return composed("browsing.contains", {"value": Identifier("f", column.lower), "given": small})
-
-
-def _has_grams(made: Sieve, column: Column, letters: str) -> Composable:
-    assert column.lower is not None
-    parts = {"value": Identifier("f", column.lower), "given": made.rows.keep(letters, "text")}
-    return composed("browsing.has_grams", parts)
-
-
-def _of_names(made: Sieve, letters: str) -> Composable:
-    return composed("field_bits.of_names", {"given": made.rows.keep(letters, "text"), "span": Literal(SPAN)})
 
 
 def _of_ids(ids: Sequence[int]) -> Composable:

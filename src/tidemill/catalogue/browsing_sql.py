@@ -59,7 +59,7 @@ class Statement:
             "records": self.records,
             "id": self.id,
             "alias": Identifier(self.alias),
-            "matches": _all(self.conditions),
+            "matches": all_of(self.conditions),
             "order": self._order(ordering),
         }
 
@@ -120,9 +120,9 @@ def conditions_of(
     """What filters ask of an item of the copy, or of a value of their field, if that is given; their parameters are
     kept by another statement."""
     if value is None:
-        return _all(from_copy(copy, shown, filters, params=keeper.params).conditions[bool(shown.hidden_items) :])
+        return all_of(from_copy(copy, shown, filters, params=keeper.params).conditions[bool(shown.hidden_items) :])
     over = Statement(Noun.ITEM, SQL(""), value, {one.field: value for one in filters}, alias="t", params=keeper.params)
-    return _all(_conditions(over, over.values, filters))
+    return all_of(_conditions(over, over.values, filters))
 
 
 def from_tally(copy: FieldCopy, column: Column, filters: Sequence[Filter]) -> Statement:
@@ -137,7 +137,8 @@ def _named(noun: Noun, alias: str) -> Composable:
     return SQL("{} {}").format(Identifier(_RECORDS[noun]), Identifier(alias))
 
 
-def _all(conditions: Sequence[Composable]) -> Composable:
+def all_of(conditions: Sequence[Composable]) -> Composable:
+    """That all of these hold; true where there are none."""
     return SQL("({})").format(SQL(") and (").join(conditions)) if conditions else SQL("true")
 
 
@@ -153,7 +154,7 @@ def _relate(made: Statement, shown: Window, filters: Sequence[Filter]) -> None:
     """Narrow a choice by filters across relations."""
     for other, some in _related(shown, made.noun, filters).items():
         inner = _conditions(made, _values(shown, other), some)
-        parts = {"matches": _all([*_shown(shown, other), *inner]), "id": made.id}
+        parts = {"matches": all_of([*_shown(shown, other), *inner]), "id": made.id}
         if other is Noun.ITEM and made.noun is Noun.COMPUTED_FILE:
             parts["per_item"] = made.keep(list(shown.per_item), "text[]")
         made.conditions.append(composed(_RELATIONS[made.noun, other], parts))

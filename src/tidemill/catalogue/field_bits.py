@@ -1,13 +1,16 @@
 """Which items have which value, as bits: what narrows and counts lists of a large site by several things at once.
 
-Beside the narrow copy of declared fields (`field_index.py`), for fields with few values: for each value, and each
-stretch of ids, a string of bits. Writers do not touch them, they only note in which stretch they wrote. Such a stretch
-is looked through item by item, which is exact, until it has been quiet for a while; then its bits are made anew.
+Beside the narrow copy of declared fields (`field_index.py`): for each value of a field, and each stretch of ids, a
+string of bits; where there are many values, and for names, for each of the parts that they fall into (`domain.bins`).
+Writers do not touch them, they only note in which stretch they wrote. Such a stretch is looked through item by item,
+which is exact, until it has been quiet for a while; then its bits are made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -24,6 +27,12 @@ MOST_VALUES = 1_500
 
 PRESSED = 128
 """Values from which on bits are stored pressed: each value has few items then."""
+
+PARTS = 128
+"""Parts that many values fall into, with about as many items in each."""
+
+SAMPLE = 50_000
+LONGEST_BOUND = 40
 
 QUIET = 20.0
 """Seconds for which nobody must have written in a stretch for its bits to be worth making."""
@@ -52,9 +61,10 @@ async def lay(connection: Connection, id_: int, columns: Iterable[tuple[Column, 
     await _do(connection, "aggregate", {"span": Literal(SPAN)})
     await _do(connection, "stale", {"stale": stale_of(id_)})
     for column, type_ in columns:
-        parts: dict[str, Composable] = {"bits": bits_of(id_, column), "type": type_, "span": Literal(SPAN)}
+        kind = SQL("integer") if column.parts else type_
+        parts: dict[str, Composable] = {"bits": bits_of(id_, column), "type": kind, "span": Literal(SPAN)}
         await _do(connection, "bits", parts)
-        storage = "main" if column.bits > PRESSED else "plain"
+        storage = "main" if column.parts or column.bits > PRESSED else "plain"
         await _do(connection, "store", {"bits": parts["bits"], "storage": SQL(storage)})
         await _do(connection, "index", {"bits": parts["bits"]})
         await _do(connection, "index_stretch", {"bits": parts["bits"]})
@@ -67,13 +77,13 @@ def note(id_: int, changed: str) -> Composable:
 
 
 async def refresh(
-    connection: Connection, id_: int, columns: Iterable[Column], records: Composable, *, quiet: float = QUIET
+    connection: Connection, id_: int, columns: Iterable[Column], records: Composable, *, quiet: float
 ) -> int:
     """Make the bits of stretches anew in which nobody has written for so many seconds; how many these were.
 
     Each in a transaction of its own, whose snapshot has both the items and the notes of what was written.
     """
-    stale, bits = stale_of(id_), [(column, bits_of(id_, column)) for column in columns if column.bits]
+    stale, bits = stale_of(id_), [(column, bits_of(id_, column)) for column in columns]
     params = {"seconds": quiet, "most": AT_ONCE}
     cursor = await connection.execute(composed("field_bits.quiet", {"stale": stale}), params, prepare=False)
     stretches = [row["stretch"] for row in await cursor.fetchall()]
@@ -84,11 +94,40 @@ async def refresh(
             await _do(connection, "fresh", {"stale": stale, "stretch": where["stretch"]})
             for column, table in bits:
                 await _do(connection, "empty", {"bits": table, "stretch": where["stretch"]})
-                into = {"bits": table, "records": records, "column": Identifier(column.column)}
+                into = {"bits": table, "records": records, "value": _value(column)}
                 await _do(connection, "fill", where | into)
     await connection.set_isolation_level(None)
     await _fold(connection, stale)
     return len(stretches)
+
+
+async def bounds_of(connection: Connection, columns: Iterable[Column], records: Composable, ids: int) -> list[Column]:
+    """The columns with the bounds at which their values are parted, from a sample of the items."""
+    found = []
+    for column in columns:
+        if column.parts:
+            parts = {"column": Identifier(column.column), "records": records}
+            parts |= {"each": Literal(max(1, ids // SAMPLE)), "parts": Literal(PARTS)}
+            cursor = await connection.execute(composed("field_bits.bounds", parts), prepare=False)
+            row = await cursor.fetchone()
+            cut = {one[:LONGEST_BOUND] for one in (row["bounds"] if row else None) or ()}
+            column = replace(column, bounds=tuple(sorted(cut, key=typed(column))))
+        found.append(column)
+    return found
+
+
+def typed(column: Column) -> Callable[[str], Any]:
+    """What makes a bound of a column comparable with its values."""
+    return Decimal if column.type in ("integer", "number") else str
+
+
+def _value(column: Column) -> Composable:
+    """Of what its bits are: a value, or the number of the part that it falls into."""
+    value = Identifier("r", column.column)
+    if not column.parts:
+        return value
+    cast = SQL("numeric[]" if typed(column) is Decimal else "text[]")
+    return composed("field_bits.part", {"value": value, "bounds": Literal(list(column.bounds)), "type": cast})
 
 
 async def _fold(connection: Connection, stale: Composable) -> None:

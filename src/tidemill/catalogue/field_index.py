@@ -39,6 +39,9 @@ SCHEMA = "tidemill_fields"
 _TYPES = {"integer": "numeric", "number": "numeric", "boolean": "boolean", "list": "jsonb"}
 _PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
 
+NAMED = Column("", "text", "name", parts=True)
+"""Items' names, parted as a field with many values is."""
+
 Connection = psycopg.AsyncConnection[Row]
 
 
@@ -48,6 +51,7 @@ class Copy:
 
     id: int
     columns: tuple[Column, ...]
+    named: Column = NAMED
 
     @property
     def records(self) -> Composable:
@@ -66,7 +70,7 @@ class Copy:
 
     @property
     def with_bits(self) -> list[Column]:
-        return [column for column in self.columns if column.bits]
+        return [column for column in (*self.columns, self.named) if column.bits or column.parts]
 
     @property
     def tallied(self) -> list[Column]:
@@ -126,7 +130,7 @@ async def _tend(connection: Connection, state: Mapping[str, Any], most_values: i
 
 def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     """Whether a copy has what is declared now: all of it, but what is too long."""
-    has = {column["field"]: column["type"] for column in table["columns"]}
+    has = {column["field"]: column["type"] for column in table["columns"] if column["field"]}
     return has == {name: type_ for name, type_ in wanted.items() if name in has or name not in table["long"]}
 
 
@@ -157,11 +161,20 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
         await _do(connection, "fold", {"tally": copy.tally(column)})
         await _do(connection, "settle", {"records": copy.tally(column)})
     await _do(connection, "settle", {"records": copy.records})
+    copy = await _with_bits(connection, copy, bounds["high"] - bounds["low"])
+    told = orjson.dumps([column.told() for column in (*copy.columns, copy.named)]).decode()
+    await connection.execute(composed("field_index.ready", {}), {"id": copy.id, "columns": told}, prepare=False)
+    log.info("declared fields are copied", copy=copy.id, left_out=too_long)
+
+
+async def _with_bits(connection: Connection, copy: Copy, ids: int) -> Copy:
+    """A copy with its bits, and the bounds at which its values are parted."""
+    *columns, named = await field_bits.bounds_of(connection, [*copy.columns, copy.named], copy.records, ids)
+    copy = Copy(copy.id, tuple(columns), named)
     await _refresh(connection, copy, quiet=0)
     for column in copy.with_bits:
         await _do(connection, "settle", {"records": field_bits.bits_of(copy.id, column)})
-    await connection.execute(composed("field_index.ready", {}), {"id": copy.id}, prepare=False)
-    log.info("declared fields are copied", copy=copy.id, left_out=too_long)
+    return copy
 
 
 async def _columns(
@@ -178,8 +191,11 @@ async def _columns(
         spread = await _row(connection, "spread", parts=parts)
         tallied = spread["different"] <= most_values
         lower = f"l{n}" if not tallied and type_ in ("text", "date") else None
-        bits = max(1, spread["different"]) if spread["different"] <= field_bits.MOST_VALUES else 0
-        columns.append(Column(name, type_, f"c{n}", tallied, lower, bits if tallied else 0))
+        few = tallied and spread["different"] <= field_bits.MOST_VALUES
+        bits = max(1, spread["different"]) if few else 0
+        columns.append(
+            Column(name, type_, f"c{n}", tallied, lower, bits, parts=not bits and type_ not in ("list", "boolean"))
+        )
     return columns, too_long
 
 
@@ -191,12 +207,10 @@ async def _lay(connection: Connection, copy: Copy) -> None:
         await _do(connection, "records", {"records": copy.records, "columns": _comma(kinds)})
         for column in copy.tallied:
             await _do(connection, "tally", {"tally": copy.tally(column), "type": _type(column.type)})
-        if copy.with_bits:
-            await field_bits.lay(connection, copy.id, [(column, _type(column.type)) for column in copy.with_bits])
+        await field_bits.lay(connection, copy.id, [(column, _type(column.type)) for column in copy.with_bits])
         await _do(connection, "keep", _lists(copy, "n") | {"keep": copy.keep, "id": Literal(copy.id)})
-        if copy.tallied:
-            await _do(connection, "count", _counting(copy))
-            await _follow(connection, copy, copy.records, copy.count, "records")
+        await _do(connection, "count", _counting(copy))
+        await _follow(connection, copy, copy.records, copy.count, "records")
         await _follow(connection, copy, Identifier("item"), copy.keep, "items")
     await _do(connection, "impatience")
 
@@ -242,12 +256,12 @@ def _counting(copy: Copy) -> dict[str, Composable]:
     """The body of the function that keeps the tallies."""
     bodies: dict[str, Composable] = {"count": copy.count}
     for event, changed in (("inserted", "new_records"), ("updated", "new_records"), ("deleted", "old_records")):
-        noted = [field_bits.note(copy.id, changed)] if copy.with_bits else []
+        noted = field_bits.note(copy.id, changed)
         pieces = [
             composed(f"field_index.tally_{event}", {"tally": copy.tally(c), "column": Identifier(c.column)})
             for c in copy.tallied
         ]
-        bodies[event] = SQL(" ").join([SQL("{};").format(piece) for piece in [*pieces, *noted]])
+        bodies[event] = SQL(" ").join([SQL("{};").format(piece) for piece in [*pieces, noted]])
     return bodies
 
 
@@ -276,10 +290,10 @@ async def _fold(connection: Connection, copy: Copy) -> None:
             await _do(connection, "fold", {"tally": copy.tally(column)})
 
 
-async def _refresh(connection: Connection, copy: Copy, *, quiet: float = field_bits.QUIET) -> None:
-    if not copy.with_bits:
-        return
-    while await field_bits.refresh(connection, copy.id, copy.with_bits, copy.records, quiet=quiet):
+async def _refresh(connection: Connection, copy: Copy, *, quiet: float | None = None) -> None:
+    while await field_bits.refresh(
+        connection, copy.id, copy.with_bits, copy.records, quiet=field_bits.QUIET if quiet is None else quiet
+    ):
         pass
 
 
@@ -298,7 +312,9 @@ async def _drop(connection: Connection, copy: Copy) -> None:
 
 
 def _copy(table: Mapping[str, Any]) -> Copy:
-    return Copy(table["id"], tuple(Column(**column) for column in table["columns"]))
+    columns = [Column(**column) for column in table["columns"]]
+    named = [column for column in columns if not column.field] or [NAMED]
+    return Copy(table["id"], tuple(column for column in columns if column.field), named[0])
 
 
 async def _do(connection: Connection, name: str, parts: Mapping[str, Composable] | None = None) -> None:

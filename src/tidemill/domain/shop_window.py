@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -35,10 +35,15 @@ class Column:
     bits: int = 0
     """How many values it had about, where there are bits of them (see `catalogue/field_bits.py`); 0: there are none."""
 
+    parts: bool = False
+    """Whether its values are parted at `bounds`, and there are bits of the parts, since there are too many values."""
+    bounds: Sequence[str] = ()
+
     def told(self) -> dict[str, Any]:
         """As `FieldTable.columns` has it."""
         told: dict[str, Any] = {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
         told |= {"bits": self.bits} if self.bits else {}
+        told |= {"parts": True, "bounds": list(self.bounds)} if self.parts else {}
         return told if self.lower is None else told | {"lower": self.lower}
 
 
@@ -49,6 +54,8 @@ class FieldCopy:
     id: int
     columns: Mapping[str, Column]
     """By field; one of which some value is too long is not among them."""
+    named: Column | None = None
+    """Items' names."""
 
 
 _OWN: Mapping[Noun, Mapping[str, str]] = {

@@ -46,8 +46,16 @@ delete from {bits} where stretch = {stretch};
 
 -- fill: the bits of a stretch as its items are.
 insert into {bits} (stretch, value, bits)
-select {stretch}, r.{column}, tidemill_fields.bits_of((r.item_id - {low})::int, 1)
-from {records} r where r.item_id >= {low} and r.item_id < {low} + {span} group by r.{column};
+select {stretch}, r.value, tidemill_fields.bits_of((r.item_id - {low})::int, 1)
+from (select r.item_id, {value} as value from {records} r where r.item_id >= {low} and r.item_id < {low} + {span}) r group by r.value;
+
+-- part: the part that a value falls into.
+width_bucket({value}, {bounds}::{type})
+
+-- bounds: values of some of the items, at which about as many of them are parted.
+select percentile_disc((select array_agg(n / {parts}::float8) from generate_series(1, {parts} - 1) n))
+       within group (order by r.{column})::text[] as bounds
+from {records} r where r.item_id % {each} = 0;
 
 -- some_stale: how many stretches must be looked through.
 select count(distinct stretch) as total from {stale};
@@ -62,11 +70,8 @@ t.value = any(array(select v.value from {tally} v where {matches} group by v.val
 select (f.item_id / {span})::int as stretch, tidemill_fields.bits_of((f.item_id %% {span})::int, 1) as bits
 from {records} f where {matches} group by 1
 
--- of_names: a part of `found`: items in whose names some letters stand.
-select (i.id / {span})::int as stretch, tidemill_fields.bits_of((i.id %% {span})::int, 1) as bits
-from item i where i.kind = 'item' and name_grams(i.name) @> search_grams({given})
-    and strpos(lower(i.name), lower({given}::text collate "default")) > 0
-group by 1
+-- named: the item's name has the pieces that it must have for some letters to stand in it.
+{id} in (select i.id from item i where name_grams(i.name) @> search_grams({given}))
 
 -- of_ids: a part of `found`: these items.
 select (n / {span})::int as stretch, tidemill_fields.bits_of((n %% {span})::int, 1) as bits
@@ -79,13 +84,16 @@ from (select stretch, bit_or(bits) as bits from {bits} group by stretch) a left 
 -- values: the values that match, and how many items have each.
 select t.value, sum(t.items)::bigint as items from {tally} where {matches} group by t.value having sum(t.items) > 0 limit %(most)s;
 
+-- rows: a part of `found`: what is looked up item by item.
+{name} as materialized ({rows})
+
 -- any_of: a part of `found`: one thing that must hold; any of these may be why it does.
 {name} as materialized (select stretch, bit_or(bits) as bits from ({pieces}) piece group by stretch)
 
--- stale_rows: the items of stretches that are looked through.
+-- stale_rows: the items of stretches that are looked through: each found by its ids, whatever the plan would like (`offset 0`).
 (select r.* from (select distinct stretch from {stale}) s
  cross join lateral (select * from {records} x
-                     where x.item_id >= s.stretch * {span}::bigint and x.item_id < (s.stretch + 1) * {span}::bigint) r) f
+                     where x.item_id >= s.stretch * {span}::bigint and x.item_id < (s.stretch + 1) * {span}::bigint offset 0) r) f
 
 -- clean: the bits for which all holds, where bits are good.
 select stretch, {all} as bits from {first} {joins}

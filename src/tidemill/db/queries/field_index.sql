@@ -21,7 +21,7 @@ set lock_timeout = 0;
 insert into field_table (columns, long) values (%(columns)s, %(long)s) returning id;
 
 -- ready: it has everything.
-update field_table set ready_at = now() where id = %(id)s;
+update field_table set ready_at = now(), columns = %(columns)s where id = %(id)s;
 
 -- forget: it is no more.
 delete from field_table where id = %(id)s;
