@@ -224,7 +224,7 @@ class _Output:
 
     async def write(self, chunk: Chunk) -> None:
         """Some bytes more. Raises what went wrong with those before. Only what is no full piece is copied."""
-        if self._gathered is None and chunk.size == self._buffers.size:
+        if self._gathered is None and self._buffers.is_whole(chunk):
             await self._pass_on(chunk)
             return
         rest = memoryview(chunk.data)

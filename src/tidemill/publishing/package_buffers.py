@@ -23,6 +23,11 @@ class Chunk:
         self._pool, self._memory = pool, memory
         self._holders = 1
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether its memory is of a pool, and begins with a page."""
+        return self._memory is not None
+
     def hold(self) -> None:
         """One holder more, who lets go some time. Whoever made the chunk holds it from the beginning."""
         self._holders += 1
@@ -47,6 +52,11 @@ class Buffers:
         """Room for so many bytes, at most `self.size`, to be written to."""
         memory = self._free.pop() if self._free else _memory(self.size)
         return Chunk(memoryview(memory)[:size], size, self, memory)
+
+    def is_whole(self, chunk: Chunk) -> bool:
+        """Whether it can be written as it is: a full one, and not in others' memory, which lies anywhere, on its way to
+        a disk."""
+        return chunk.size == self.size and (chunk.is_pooled or not self._reuse)
 
     def give_back(self, memory: mmap.mmap) -> None:
         """Nobody reads it any more. The one that was used last is used next: it may still be in a cache."""

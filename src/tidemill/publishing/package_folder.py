@@ -98,7 +98,7 @@ class FolderSink:
             except OSError as error:
                 if error.errno != errno.EINVAL or not self._past_cache:
                     raise
-                self._past_cache = _pass_cache(self._handle, False)  # a file system that wants larger blocks
+                self._past_cache = _pass_cache(self._handle, False)  # a file system that wants larger blocks, or none
                 continue
             view, self._at = view[written:], self._at + written
 
