@@ -37,7 +37,6 @@ LONGEST_BOUND = 40
 QUIET = 20.0
 """Seconds for which nobody must have written in a stretch for its bits to be worth making."""
 
-AT_ONCE = 100
 CROWDED = 2_000
 """Notes of writes above the number of stretches from which on they are put together."""
 
@@ -78,13 +77,13 @@ def note(id_: int, changed: str) -> Composable:
 
 async def refresh(
     connection: Connection, id_: int, columns: Iterable[Column], records: Composable, *, quiet: float
-) -> int:
-    """Make the bits of stretches anew in which nobody has written for so many seconds; how many these were.
+) -> None:
+    """Make the bits of stretches anew in which nobody has written for so many seconds.
 
     Each in a transaction of its own, whose snapshot has both the items and the notes of what was written.
     """
     stale, bits = stale_of(id_), [(column, bits_of(id_, column)) for column in columns]
-    params = {"seconds": quiet, "most": AT_ONCE}
+    params = {"seconds": quiet}
     cursor = await connection.execute(composed("field_bits.quiet", {"stale": stale}), params, prepare=False)
     stretches = [row["stretch"] for row in await cursor.fetchall()]
     await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
@@ -98,7 +97,6 @@ async def refresh(
                 await _do(connection, "fill", where | into)
     await connection.set_isolation_level(None)
     await _fold(connection, stale)
-    return len(stretches)
 
 
 async def bounds_of(connection: Connection, columns: Iterable[Column], records: Composable, ids: int) -> list[Column]:

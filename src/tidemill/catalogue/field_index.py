@@ -291,10 +291,8 @@ async def _fold(connection: Connection, copy: Copy) -> None:
 
 
 async def _refresh(connection: Connection, copy: Copy, *, quiet: float | None = None) -> None:
-    while await field_bits.refresh(
-        connection, copy.id, copy.with_bits, copy.records, quiet=field_bits.QUIET if quiet is None else quiet
-    ):
-        pass
+    seconds = field_bits.QUIET if quiet is None else quiet
+    await field_bits.refresh(connection, copy.id, copy.with_bits, copy.records, quiet=seconds)
 
 
 async def _drop(connection: Connection, copy: Copy) -> None:

@@ -29,7 +29,7 @@ insert into {stale} (stretch) select distinct item_id / {span} from {changed};
 
 -- quiet: the stretches whose bits can be made anew: where nobody has written for some seconds.
 select stretch from {stale} group by stretch
-having max(at) < now() - make_interval(secs => %(seconds)s) order by stretch limit %(most)s;
+having max(at) < now() - make_interval(secs => %(seconds)s) order by stretch;
 
 -- crowd: how many notes there are of how many stretches.
 select count(*) as rows, count(distinct stretch) as different from {stale};
