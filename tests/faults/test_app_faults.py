@@ -28,7 +28,7 @@ async def mill(database: Database, documents: DocumentStore) -> AppMill:
 
 CLAMS = {
     # behaviour: (attempts, words of the reason)
-    "hang": (2, "did not finish its answer within 0.5 seconds"),
+    "hang": (2, "did not finish its answer within 1.5 seconds"),
     "error_view:message=No bars in this tape": (2, "No bars in this tape"),
     "error_text:text=Out of memory": (2, "500 Internal Server Error: Out of memory"),
     "html": (2, "HTML page"),
@@ -43,7 +43,7 @@ CLAMS = {
     "garbage": (2, "broke"),
 }
 JSON = {
-    "hang": (2, "did not finish its answer within 0.5 seconds"),
+    "hang": (2, "did not finish its answer within 1.5 seconds"),
     "error_text:text=Out of memory": (2, "500 Internal Server Error: Out of memory"),
     "html": (2, "HTML page"),
     'status:code=200,text={"item": "cut': (2, "JSON object"),
@@ -60,7 +60,7 @@ async def test_each_fault_of_an_app_fails_its_item_with_words_and_disturbs_no_ot
     faults, good = (CLAMS, "ok") if protocol == "clams" else (JSON, "json")
     first, healthy = ScriptedApp(good, outputs=("TimeFrame",)), ScriptedApp(f"{good}:delay=0.01", name="healthy")
     broken = {behaviour: ScriptedApp(behaviour, name="broken", inputs=("TimeFrame",)) for behaviour in faults}
-    limits = {"protocol": protocol, "deadline": 0.5, "max_answer": 200_000}
+    limits = {"protocol": protocol, "deadline": 1.5, "max_answer": 200_000}
     try:
         for app in (first, healthy, *broken.values()):
             app.start()
@@ -239,9 +239,9 @@ async def test_odd_words_and_numbers_of_an_app_do_not_stop_the_worker(mill: AppM
     with ScriptedApp(behaviour, name="odd") as odd, ScriptedApp("ok", name="even") as even:
         strange = await mill.start_apps([odd], prefix="odd")
         if "1e60" in behaviour:
-            async with mill.calling(lease=0.3):
+            async with mill.calling(lease=0.6):
                 await mill.until(lambda: _progressed(mill, strange))
-                await asyncio.sleep(0.8)  # several leases long: who has no heartbeat loses the task
+                await asyncio.sleep(1.5)  # several leases long: who has no heartbeat loses the task
                 (task,) = await mill.tasks(strange)
                 assert (task["state"], task["fence"]) == ("submitted", 1)
                 odd.script("ok")

@@ -164,7 +164,7 @@ async def test_two_claims_at_the_same_time_never_hold_the_same_task(mill: Mill) 
 
     run = await mill.start(items=100, steps=["a", "b", "c"], functions={"f": alone}, use=["f", "f", "f"])
     await asyncio.gather(
-        *(mill.work({"f": alone}, until=mill.finished(run), slots=3, lease=0.6, poll=0.01) for _ in range(4))
+        *(mill.work({"f": alone}, until=mill.finished(run), slots=3, lease=5, poll=0.01) for _ in range(4))
     )
     assert most == 1
     assert {a["fence"] for a in await mill.attempts(run)} == {1, 2, 3}
