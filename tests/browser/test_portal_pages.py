@@ -234,6 +234,8 @@ async def test_new_terms_are_asked_again(place: Place, stroll: Stroll, shelves: 
     await page.get_by_label("I have read these terms").check()
     async with page.expect_download():
         await page.get_by_role("button", name="Accept", exact=True).click()
+    await expect(page.get_by_role("status").first).to_contain_text("Thank you. Your download begins.")
+    await expect(page.get_by_label("I have read these terms")).to_have_count(0)
     async with place.site.database.begin() as session:
         person = await people.holder(session, key)
     assert person is not None

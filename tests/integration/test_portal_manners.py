@@ -128,3 +128,14 @@ async def test_what_is_in_a_package_is_for_everybody_who_may_read(
         await session.execute(text("update computed_file set package = 'dataset' where id = 2"))
     assert (await nobody.get("/v1/computed-files/2/members")).status_code == 404
     assert (await nobody.get("/portal/computed-files/2")).status_code == 404
+
+
+async def test_forms_in_parts_are_read_too(nobody: httpx2.AsyncClient) -> None:
+    told = {"email": (None, "a@b.org"), "is_activated": (None, "true")}
+    answer = await nobody.post("/v1/tokens", files=told)
+    assert (answer.status_code, answer.json()["is_activated"]) == (201, True)
+    answer = await nobody.post("/v1/tokens", files=told | {"scan": ("scan.png", b"not asked for")})
+    assert (answer.status_code, list(answer.json())) == (400, ["detail"])
+    cut = {"Content-Type": "multipart/form-data; boundary=x"}
+    for headers in (cut, {"Content-Type": "multipart/form-data"}):
+        assert (await nobody.post("/v1/tokens", content=b"--x\r\nnonsense", headers=headers)).status_code == 400

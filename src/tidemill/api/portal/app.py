@@ -49,7 +49,7 @@ class Options:
         methods = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if self._has(scope, method)]
         allow = ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
         told = {"name": scope["path"], "description": "", "renders": ["application/json"]}
-        told["parses"] = ["application/json", "application/x-www-form-urlencoded"]
+        told["parses"] = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
         await Json(told, headers={"allow": allow})(scope, receive, send)
 
     def _has(self, scope: Scope, method: str) -> bool:

@@ -8,11 +8,15 @@ from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import Request
+from starlette.exceptions import HTTPException
 
 from tidemill.errors import InvalidFields, InvalidInput
 
 LARGEST = 8 * 1024 * 1024
 """Bytes of a body: a dataset of a hundred thousand names."""
+
+MOST_FIELDS = 100
+"""Fields of a form in parts."""
 
 _YES = frozenset({"true", "t", "yes", "y", "on", "1"})
 _NO = frozenset({"false", "f", "no", "n", "off", "0"})
@@ -20,6 +24,8 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0"})
 
 async def body_of(request: Request) -> dict[str, Any]:
     """The fields of a body; of a form, texts. Raises InvalidInput for what is neither."""
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await _parts(request)
     raw = bytearray()
     async for piece in request.stream():
         raw += piece
@@ -34,6 +40,15 @@ async def body_of(request: Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInput("The body must be a JSON object.")
     return found
+
+
+async def _parts(request: Request) -> dict[str, Any]:
+    """The texts of a form that comes in parts (RFC 7578). Raises InvalidInput."""
+    try:
+        form = await request.form(max_files=0, max_fields=MOST_FIELDS)
+    except HTTPException as error:
+        raise InvalidInput(f"Form parse error: {error.detail}") from None
+    return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
 def text_of(body: Mapping[str, Any], name: str) -> str | None:

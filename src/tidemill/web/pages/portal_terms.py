@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
 from tidemill.accounts import people, terms
+from tidemill.accounts.people import Person
 from tidemill.errors import InvalidFields, NotFound, TooMany
 from tidemill.web.pages.forms import local, ticked, words
 from tidemill.web.pages.portal_door import TOP, enter, forget_key, keep_key, page, visitor_of
@@ -41,8 +43,7 @@ async def accept(request: Request) -> Response:
             if (now.version if now else None) != words(form, "version"):
                 return await _page(request, {"accept": "The terms were changed meanwhile: please read them."}, email)
             if visitor.person is not None:
-                await people.accept(session, visitor.secret, True)
-                return redirect(then or f"{TOP}/terms", "Thank you. You can download now.")
+                return await _accepted(request, await people.accept(session, visitor.secret, True), then)
             key = site_of(request).settings.signing_key("callers")
             caller = people.caller_digest(key, request.client.host) if request.client else b""
             secret, _ = await people.join(session, email, True, caller=caller)
@@ -54,6 +55,14 @@ async def accept(request: Request) -> Response:
     keep_key(request, answer, secret)
     answer.set_cookie(FRESH, "1", max_age=SHOWN_WITHIN, path=TOP, httponly=True, samesite="lax")
     return answer
+
+
+async def _accepted(request: Request, person: Person, then: str) -> Response:
+    """On to what they wanted; where that is a file, their browser stays, so this page says so and begins it."""
+    if not then.endswith("/download"):
+        return redirect(then or f"{TOP}/terms", "Thank you. You can download now.")
+    request.state.visitor = replace(visitor_of(request), person=person)
+    return await _page(request, begins=then)
 
 
 @router.get("/key")
@@ -108,8 +117,14 @@ async def revoke(request: Request) -> Response:
 
 
 async def _page(
-    request: Request, wrong: dict[str, str] | None = None, email: str = "", then: str = "", status: int = 422
+    request: Request,
+    wrong: dict[str, str] | None = None,
+    email: str = "",
+    then: str = "",
+    status: int = 422,
+    begins: str = "",
 ) -> HTMLResponse:
+    """The terms. `begins`: the download that their acceptance lets begin."""
     async with site_of(request).database.begin() as session:
         now = await terms.current(session)
     return page(
@@ -119,5 +134,6 @@ async def _page(
         terms=now,
         wrong=wrong or {},
         email=email,
+        begins=begins,
         then=then or local(request.query_params.get("then")) or "",
     )
