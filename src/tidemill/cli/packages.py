@@ -13,7 +13,7 @@ from tidemill.cli.exits import Exit
 from tidemill.cli.load_metadata import Bucket, Projects, ReloadExisting, ReloadLocked
 from tidemill.cli.output import AsJson, count, emit, say, table, tell
 from tidemill.cli.packing_options import DryRun, Making, Which, having
-from tidemill.cli.packing_words import left_over_told, say_beginning, say_end, say_left_over, say_rehearsal
+from tidemill.cli.packing_words import at_it, left_over_told, say_beginning, say_end, say_left_over, say_rehearsal
 
 if TYPE_CHECKING:
     from tidemill.cli.packing import Attended
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tidemill.publishing.members import Members
     from tidemill.publishing.package_runs import Begun, Wish
     from tidemill.publishing.removing import Removed
+
+
+PLANNING = "Planning the packages"
 
 
 @application.command("generate-computed-files", rich_help_panel="Packages")
@@ -100,14 +103,27 @@ def computed_files(
     rows = door.run(_listed(asked | {"limit": limit, "offset": offset}))
     if json:
         return emit(rows)
-    return table(
+    table(
         ["id#", "name", "state", "project", "size#", "sha256", "made", "run#", "downloads#"],
         (
             [row[key] for key in ("id", "name", "state", "project", "size", "sha256", "updated_at", "run", "downloads")]
             for row in rows
         ),
-        empty="There are no packages. The site file declares them; tidemill generate-computed-files makes them.",
-    )  # fmt: skip
+        empty=_none(project_id, replaced, left_over, offset),
+    )
+    if len(rows) == limit:
+        say(f"These are {limit:,}; if there are more, --offset {offset + limit} lists them.")
+    return None
+
+
+def _none(projects: list[str] | None, replaced: bool, left_over: bool, offset: int) -> str:
+    """What is said where nothing is listed."""
+    if left_over:
+        return "No package is left over, as far as it was looked at when packages were planned last."
+    if projects or offset:
+        return "There are no such packages."
+    retired = "" if replaced else " (--replaced lists also those that were replaced or retired)"
+    return f"There are no packages{retired}. The site file declares them; tidemill generate-computed-files makes them."
 
 
 async def _listed(asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -135,15 +151,16 @@ def _tell_members(found: Members, offset: int, json: bool) -> None:
     return None
 
 
-async def _begun(site: Site, wished: dict[str, Any]) -> Begun:
+async def _begun(site: Site, wished: dict[str, Any], json: bool) -> Begun:
     from tidemill.publishing import package_runs
     from tidemill.publishing.package_runs import Wish
     from tidemill.publishing.registering import Registrar
 
     await Registrar(site.documents).register(site.database)  # what was finished while nobody looked is not due
     wish: Wish = Wish(site.settings.packages_folder, **wished)
-    async with site.database.begin() as session:
-        return await package_runs.begin(session, site.documents, wish)
+    with at_it(PLANNING, json=json):
+        async with site.database.begin() as session:
+            return await package_runs.begin(session, site.documents, wish)
 
 
 async def _rehearse(wished: dict[str, Any], json: bool) -> Exit:
@@ -154,8 +171,9 @@ async def _rehearse(wished: dict[str, Any], json: bool) -> Exit:
 
     async with door.opened() as site:
         await Registrar(site.documents).register(site.database)
-        async with site.database.begin() as session:
-            begun = await package_runs.rehearse(session, Wish(site.settings.packages_folder, **wished))
+        with at_it(PLANNING, json=json):
+            async with site.database.begin() as session:
+                begun = await package_runs.rehearse(session, Wish(site.settings.packages_folder, **wished))
     if json:
         emit(_told(begun) | {"dry_run": True})
     else:
@@ -167,7 +185,7 @@ async def _dispatch(wished: dict[str, Any], json: bool) -> Exit:
     from tidemill.publishing import package_runs
 
     async with door.opened() as site:
-        begun = await _begun(site, wished)
+        begun = await _begun(site, wished, json)
         address = f"http://{site.settings.host}:{site.settings.port}/runs/{begun.run}" if begun.run else None
         packers = await package_runs.packers(site.database) if begun.run else {}
     if json:
@@ -187,13 +205,13 @@ async def _generate(making: Making, json: bool) -> tuple[dict[str, Any], Exit]:
 
     wished, slots, clean_up = making.wish(), making.max_workers, making.clean_up_output_data
     async with door.opened() as site:
-        begun = await _begun(site, wished)
+        begun = await _begun(site, wished, json)
         if not json:
             say_beginning(begun)
         attended = await _attended(site, begun, slots, json)
         if begun.busy and attended is not None and not (attended.left or attended.failures()):
             # Runs that others began may have made them by an older plan, or for another store.
-            further = await _begun(site, wished | {"regenerate": False})
+            further = await _begun(site, wished | {"regenerate": False}, json)
             if further.run or further.busy:
                 if not json:
                     say_beginning(further)

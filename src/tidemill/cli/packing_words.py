@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tidemill.cli.output import count, say, table, tell
+from tidemill.cli.output import count, err, say, table, tell
 from tidemill.executors.amounts import amount
 
 if TYPE_CHECKING:
@@ -58,6 +60,16 @@ def say_end(attended: Attended | None, removed: list[Removed], clean_up: bool) -
             if removed
             else "Nothing to clean up."
         )
+
+
+@contextmanager
+def at_it(what: str, *, json: bool) -> Iterator[None]:
+    """Show a person on a terminal that it goes on, where it may take a while: `Planning the packages`."""
+    if json or not sys.stderr.isatty():
+        yield
+        return
+    with err().status(f"{what} …"):
+        yield
 
 
 def _tell_faults(begun: Begun) -> None:

@@ -11,6 +11,7 @@ import typer
 from tidemill.cli import door
 from tidemill.cli.application import application
 from tidemill.cli.output import AsJson, Yes, confirm, count, emit, say, tell
+from tidemill.cli.packing_words import at_it
 
 if TYPE_CHECKING:
     from tidemill.publishing.purging import Purge
@@ -48,9 +49,10 @@ async def _purge(project: str, delete: bool, yes: bool, json: bool) -> None:
             emit(_told(would, done=False)) if json else say("Nothing was changed: give --yes to do it.")
             return
         confirm(f"Take {project} away?", yes=yes)
-        async with site.database.begin() as session:
-            did = await purging.purge(session, project, delete=delete)
-        removed = await remove_replaced(site.database, at_once=did.let_go) if delete else []
+        with at_it("Taking it away", json=json):
+            async with site.database.begin() as session:
+                did = await purging.purge(session, project, delete=delete)
+            removed = await remove_replaced(site.database, at_once=did.let_go) if delete else []
     if json:
         emit(_told(did, done=True, removed=removed))
         return

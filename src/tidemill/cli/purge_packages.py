@@ -12,7 +12,7 @@ from tidemill.cli.application import application
 from tidemill.cli.exits import Exit
 from tidemill.cli.load_metadata import Projects
 from tidemill.cli.output import AsJson, Yes, confirm, count, emit, say, table, tell
-from tidemill.cli.packing_words import SHOWN, left_over_told, tell_left_over
+from tidemill.cli.packing_words import SHOWN, at_it, left_over_told, tell_left_over
 
 if TYPE_CHECKING:
     from tidemill.publishing.left_over import LeftOver
@@ -48,8 +48,9 @@ async def _purge(names: list[str], projects: list[str] | None, delete: bool, yes
 
     async with door.opened() as site:
         await Registrar(site.documents).register(site.database)
-        async with site.database.begin() as session:
-            would = await retiring.preview(session, projects=projects, names=names)
+        with at_it("Planning the packages", json=json):
+            async with site.database.begin() as session:
+                would = await retiring.preview(session, projects=projects, names=names)
         if not json:
             _say(would, delete)
         if not would or (not yes and not sys.stdin.isatty()):
@@ -59,9 +60,10 @@ async def _purge(names: list[str], projects: list[str] | None, delete: bool, yes
                 say("Nothing was changed: give --yes to do it.")
             return
         confirm(f"Take {count(len(would), 'package')} out of the offer?", yes=yes)
-        async with site.database.begin() as session:
-            did = await retiring.retire(session, projects=projects, names=[one.name for one in would])
-        removed = await remove_replaced(site.database, at_once=did.files) if delete else []
+        with at_it("Taking them away", json=json):
+            async with site.database.begin() as session:
+                did = await retiring.retire(session, projects=projects, names=[one.name for one in would])
+            removed = await remove_replaced(site.database, at_once=did.files) if delete else []
     if json:
         told = [left_over_told(one) for one in did.packages]
         emit({"packages": told, "done": True, "cancelled": did.cancelled, "removed": [one.name for one in removed]})
@@ -112,13 +114,15 @@ async def _sweep(age: float, yes: bool, json: bool) -> Exit:
 
     async with door.opened() as site:
         sweeper = Sweeper(site.database, site.documents, site.settings.packages_folder, age)
-        found = await sweeper.sweep()
+        with at_it("Looking at the stores", json=json):
+            found = await sweeper.sweep()
         if not json:
             _say_strays(found)
         done = bool(found.strays) and (yes or sys.stdin.isatty())
         if done:
             confirm(f"Remove {count(len(found.strays), 'stray')}?", yes=yes)
-            found = await sweeper.sweep(remove=True)
+            with at_it("Taking them away", json=json):
+                found = await sweeper.sweep(remove=True)
     if json:
         emit(_strays_told(found, done))
     elif done:

@@ -92,7 +92,7 @@ class Sweeper:
                 async for chunk in store_contents.lying(where):
                     await self._look(done, where, chunk, before, remove)
             except TidemillError as error:
-                done.troubles.append(error.message)
+                done.troubles.append(" ".join(filter(None, (error.message, error.hint))))
         return done
 
     async def _places(self) -> list[StorePlace]:
@@ -123,7 +123,7 @@ class Sweeper:
                 if remove:
                     stray = Stray(where, one, await self._remove(where, one))
             except TidemillError as error:
-                done.troubles.append(error.message)
+                done.troubles.append(" ".join(filter(None, (error.message, error.hint))))
             done.strays.append(stray)
 
     async def _unclear(

@@ -26,7 +26,7 @@ def trouble(url: str, verb: str, error: Exception) -> StorageError:
     found = _CODE.search(said)
     code, status = (found[1] or found[2] if found else ""), _STATUS.search(said)
     hint = CREDENTIALS.get(url.partition("://")[0])
-    if any(address in said for address in _METADATA):
+    if any(address in said for address in _METADATA) or "Unable to locate credentials" in said:
         return StorageError(f"{url} cannot be {verb}: there are no credentials for it.", hint=hint)
     if code in _NO_BUCKET or (status and status[1].startswith("404") and not code):
         return StorageError(f"{url} cannot be {verb}: there is no such bucket.")
