@@ -79,6 +79,8 @@ class Cluster:
         self.environment["TZ"] = "UTC"
         self.in_child = ends_with_parent()
         self.safety = [f"{name}={'on' if self.durable else 'off'}" for name in SAFETY]
+        if not self.durable:  # tests, several of which share it
+            self.safety.append("max_connections=400")
 
     @property
     def exists(self) -> bool:
