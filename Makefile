@@ -15,9 +15,9 @@ demo-experiment: run-environment
 demo-portal: run-environment
 	@$(BIN)/tidemill --site site-portal demo portal
 
-# Half as many processes again as there are processors: a good part of what tests do is waiting for others.
+# Three at a time suit two processors: a good part of what tests do is waiting for others.
 test: check
-	$(BIN)/pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 check: dev-environment
 	$(BIN)/ruff format --check src tests benchmarks examples
