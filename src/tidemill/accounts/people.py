@@ -154,7 +154,8 @@ async def listing(
     used_at, expires_at, revoked_at, state, downloads}`; `state`: good, not activated, expired or revoked. `before`: the
     id that a page before ended with.
     """
-    return await fetch(session, "people.listing", {"email": email, "before": before, "limit": limit})
+    params = {"email": email, "before": before, "limit": limit}
+    return await fetch(session, "people.listing", params, prepare=False)  # planned for what is asked: see its indexes
 
 
 async def count(session: AsyncSession) -> int:

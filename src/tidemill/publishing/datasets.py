@@ -10,7 +10,7 @@ import datetime as dt
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tidemill.accounts.people import Person, checked_email
 from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.domain.dataset_contents import read_contents
 from tidemill.domain.package_plan import PackagePlan
+from tidemill.domain.places import without_places
 from tidemill.domain.stored_json import written
 from tidemill.errors import Conflict, InvalidFields, InvalidInput, NotFound, SiteUnavailable, TooMany
 from tidemill.publishing import package_runs
@@ -243,8 +244,11 @@ async def _listed(
     session: AsyncSession, person: Person | None, id_: uuid.UUID | None, limit: int, offset: int
 ) -> tuple[list[Dataset], int]:
     params = {"id": id_, "person": person.id if person is not None else None, "limit": limit, "offset": offset}
-    rows = await fetch(session, "datasets.listing", params)
-    return [_dataset(row) for row in rows], rows[0]["total"] if rows else 0
+    rows = await fetch(session, "datasets.listing", params, prepare=False)  # planned for what is asked: see its indexes
+    found = [_dataset(row) for row in rows]
+    if person is not None:
+        found = [replace(one, reason=without_places(one.reason)) for one in found]
+    return found, rows[0]["total"] if rows else 0
 
 
 def _dataset(row: Row) -> Dataset:

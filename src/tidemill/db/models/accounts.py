@@ -20,6 +20,8 @@ class Token(Base):
         CheckConstraint("octet_length(sha256) = 32", name="sha256"),
         CheckConstraint("name is not null or role = 'downloader'", name="named"),
         Index("token_people_idx", "created_at", postgresql_where=text("role = 'downloader'")),
+        Index("token_person_idx", "id", postgresql_where=text("role = 'downloader'")),
+        Index("token_email_idx", text("lower(email)"), "id", postgresql_where=text("role = 'downloader'")),
     )
 
     id: Mapped[Key]

@@ -108,9 +108,13 @@ class Dataset(Base):
     """What one person gathers from several projects, to be packed for them alone."""
 
     __tablename__ = "dataset"
+    __table_args__ = (
+        Index("dataset_created_idx", "created_at", "id"),
+        Index("dataset_person_idx", "token_id", "created_at", "id"),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, server_default=text("gen_random_uuid()"))
-    token_id: Mapped[int | None] = mapped_column(ForeignKey("token.id", ondelete="SET NULL"), index=True)
+    token_id: Mapped[int | None] = mapped_column(ForeignKey("token.id", ondelete="SET NULL"))
     email: Mapped[str] = mapped_column(server_default="")
     format: Mapped[str] = mapped_column(server_default="")
     contents: Mapped[Json] = mapped_column(server_default=text("'{}'"))

@@ -51,9 +51,11 @@ select d.id, d.token_id, d.email, d.format, d.contents as data, d.size, d.files,
             else 'processing' end as state,
        coalesce(f.expires_at, gone.at) as expires_at, f.updated_at as succeeded_at, d.total
 from (
-    select *, count(*) over () as total from dataset
+    select *, (select count(*) from dataset
+               where (%(id)s::uuid is null or id = %(id)s) and (%(person)s::bigint is null or token_id = %(person)s)) as total
+    from dataset
     where (%(id)s::uuid is null or id = %(id)s) and (%(person)s::bigint is null or token_id = %(person)s)
-    order by created_at desc, id
+    order by created_at desc, id desc
     limit %(limit)s offset %(offset)s
 ) d
 left join lateral (
@@ -66,7 +68,7 @@ left join lateral (
     select coalesce(g.expires_at, g.removed_at, g.replaced_at) as at from computed_file g
     where g.item_id = d.item_id and g.task_id = t.id order by g.id desc limit 1
 ) gone on f.id is null
-order by d.created_at desc, d.id;
+order by d.created_at desc, d.id desc;
 
 -- drop: a dataset is forgotten; what was built of it goes when its time is over.
 delete from dataset where id = %(id)s;

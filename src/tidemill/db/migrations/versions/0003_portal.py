@@ -142,6 +142,10 @@ def _people() -> None:
         op.f("token_role_check"), "token", "role in ('reader', 'operator', 'worker', 'downloader')"
     )
     op.create_index("token_people_idx", "token", ["created_at"], postgresql_where=sa.text("role = 'downloader'"))
+    op.create_index("token_person_idx", "token", ["id"], postgresql_where=sa.text("role = 'downloader'"))
+    op.create_index(
+        "token_email_idx", "token", [sa.text("lower(email)"), "id"], postgresql_where=sa.text("role = 'downloader'")
+    )
 
 
 def _computed_files() -> None:
@@ -255,7 +259,8 @@ def _datasets() -> None:
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name="dataset_item_id_fkey", ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name="dataset_pkey"),
     )
-    op.create_index("dataset_token_id_idx", "dataset", ["token_id"])
+    op.create_index("dataset_created_idx", "dataset", ["created_at", "id"])
+    op.create_index("dataset_person_idx", "dataset", ["token_id", "created_at", "id"])
     op.create_index("dataset_item_id_idx", "dataset", ["item_id"])
 
 
@@ -284,6 +289,8 @@ def downgrade() -> None:
     op.drop_constraint(op.f("token_named_check"), "token")
     op.alter_column("token", "name", nullable=False)
     op.drop_index("token_people_idx", "token")
+    op.drop_index("token_person_idx", "token")
+    op.drop_index("token_email_idx", "token")
     for name in ("email", "terms", "accepted_at", "caller"):
         op.drop_column("token", name)
     op.drop_table("terms")
