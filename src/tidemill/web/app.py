@@ -11,7 +11,8 @@ import structlog
 from fastapi import FastAPI, Request, WebSocket
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.accounts.keyring import Keyring
 from tidemill.db.database import Database
@@ -75,6 +76,7 @@ def make_app(
     app.add_api_websocket_route("/live", live)
     app.mount("/static", PageFiles())
     app.mount("/api", api)
+    app.routes.append(Route("/v1", Top(portal_api), include_in_schema=False))
     app.mount("/v1", portal_api)
     app.add_exception_handler(TidemillError, _ours)
     app.add_exception_handler(HTTPException, _http)
@@ -88,6 +90,17 @@ def make_app(
         behind_proxy=settings.behind_proxy,
         public=lambda: is_public(site.database),
     )
+
+
+class Top:
+    """An app mounted at `/v1`, asked for as `/v1` without the slash, where a mount would redirect."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        top = scope.get("root_path", "") + scope["path"]
+        await self.app({**scope, "root_path": top, "path": top}, receive, send)
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from tidemill.accounts import people
@@ -12,6 +12,7 @@ from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal import shapes
 from tidemill.api.portal.access import Shown
 from tidemill.api.portal.callers import base_of, key_of, takes
+from tidemill.api.portal.numbers import Number
 from tidemill.api.portal.pages import asked, page_address, paged
 from tidemill.catalogue import browsing
 from tidemill.domain.shop_window import Noun
@@ -29,9 +30,7 @@ async def listing(request: Request, session: Session, shown: Shown) -> Response:
 
 
 @router.get("/computed-files/{number}")
-async def one(
-    request: Request, session: Session, site: Site, shown: Shown, number: Annotated[int, Path(ge=1, lt=2**63)]
-) -> Response:
+async def one(request: Request, session: Session, site: Site, shown: Shown, number: Number) -> Response:
     """One computed file; with a good `API-KEY` also `download_url` and `download_filename`, counted as a download."""
     row = await browsing.computed_file(session, shown, number)
     shape = shapes.computed_file(shown, row)
@@ -49,7 +48,7 @@ async def contents(
     session: Session,
     site: Site,
     shown: Shown,
-    number: Annotated[int, Path(ge=1, lt=2**63)],
+    number: Number,
     search: Annotated[str, Query()] = "",
     limit: Annotated[int, Query(ge=1)] = 100,
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from tidemill.api.door import Json, Session, Site
 from tidemill.api.portal.access import Shown
 from tidemill.api.portal.callers import base_of, downloader_of, takes
+from tidemill.api.portal.numbers import Number
 from tidemill.api.portal.pages import page_address
 from tidemill.db.database import Row
 from tidemill.domain.vocabulary import as_key
@@ -43,7 +44,7 @@ async def listing(
 
 
 @router.get("/original-files/{number}", summary="A link to one original file", response_class=Response)
-async def one(request: Request, session: Session, site: Site, number: Annotated[int, Path(ge=1, lt=2**63)]) -> Response:
+async def one(request: Request, session: Session, site: Site, number: Number) -> Response:
     """For the holder of a key alone; each time that it is given is on record as a download."""
     person = await downloader_of(request, session)
     base, counted = base_of(request), takes(request)
