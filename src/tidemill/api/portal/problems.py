@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tidemill.api.door import Json
-from tidemill.api.portal.callers import key_of
+from tidemill.api.portal.callers import is_operator, key_of
 from tidemill.api.problems import status_of
-from tidemill.errors import InvalidFields, InvalidInput, KeyRefused, TidemillError
+from tidemill.domain.places import without_places
+from tidemill.errors import InvalidFields, InvalidInput, KeyRefused, StorageError, TidemillError
 
 log = structlog.get_logger()
 
@@ -36,6 +37,8 @@ async def _ours(request: Request, error: Exception) -> Response:
         return Json({"message": error.message, "token_id": key_of(request)}, 403)
     status = 400 if isinstance(error, InvalidInput) else status_of(error)
     said = f"{error.message} {error.hint}" if error.hint else error.message
+    if isinstance(error, StorageError) and not is_operator(request):
+        said = without_places(said)
     retry = {503: "10", 429: "3600"}.get(status)
     return Json({"detail": said}, status, {"retry-after": retry} if retry else None)
 

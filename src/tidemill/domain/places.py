@@ -1,0 +1,16 @@
+"""Where a site's folders and stores are, which is nobody's business but its keepers'."""
+
+from __future__ import annotations
+
+import re
+
+_PLACE = re.compile(
+    r"""(['"])(?:[a-z][a-z0-9+.-]*://|/).*?\1"""  # in quotes it may have blanks in it
+    r"""|(?<![\w.])(?:[a-z][a-z0-9+.-]*://|/)[^\s'"<>,;()]*[^\s'"<>,;().:]"""
+)
+"""Paths of a machine and addresses, in a sentence."""
+
+
+def without_places(said: str) -> str:
+    """A sentence without the paths and addresses in it, for visitors: why something failed, but not where."""
+    return _PLACE.sub("…", said)
