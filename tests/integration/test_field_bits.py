@@ -29,6 +29,9 @@ ASKED = (
     ("age__gte=2&diagnosis=D1", {"ordering": "diagnosis,-age", "offset": 3, "limit": 5}),
     ("age__gte=2&diagnosis=D1", {"offset": 190, "limit": 30}),
     ("age__gte=2&diagnosis=D1", {"offset": 300}),
+    ("age__gte=2&diagnosis=D1", {"ordering": "-created_at", "offset": 2, "limit": 9}),
+    ("age=3", {"ordering": "created_at", "limit": 9}),
+    ("", {"ordering": "-created_at", "limit": 9}),
 )  # fmt: skip
 
 

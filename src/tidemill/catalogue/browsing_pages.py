@@ -49,7 +49,7 @@ _BY_VALUE = frozenset(
 
 
 def copy_for(shown: Window, noun: Noun, query: Query) -> FieldCopy | None:
-    """The copy, if it can answer this: all that is asked by or ordered by is in it."""
+    """The copy, if it can answer this: all that is asked by is in it."""
     copy = shown.copy
     if copy is None or noun is not Noun.ITEM:
         return None
@@ -61,29 +61,22 @@ def copy_for(shown: Window, noun: Noun, query: Query) -> FieldCopy | None:
     related = tuple(f"{path}__" for path in shown.relations(noun))
     has = copy.columns.keys() | {shown.id} | shown.relations(noun).keys()
     asked = {one.field for one in query.filters if not one.field.startswith(related)}
-    return copy if asked <= has and {name for name, _ in query.ordering} <= copy.columns.keys() | {shown.id} else None
+    return copy if asked <= has else None
 
 
 async def found(session: AsyncSession, shown: Window, noun: Noun, query: Query, limit: int) -> tuple[int, list[int]]:
     """How many records match, and the ids of a page of them."""
     copy = copy_for(shown, noun, query)
-    if copy is not None and (query.search.strip() or _tally_for(copy, query.filters) is None):
-        sieve = await browsing_bits.sieve(session, shown, copy, query.filters, query.search)
-        if sieve is not None:
-            return await _found_by_bits(session, shown, copy, sieve, query, limit)
     if copy is None:
         made = statement(shown, noun, query.filters, query.search)
         total = await counted(session, made)
-    else:
-        total = await _counted_in_copy(session, shown, copy, query.filters, query.search)
-    if query.offset >= total:
-        return total, []
-    params = {"limit": min(limit, total - query.offset), "offset": query.offset}
-    if copy is None:
-        rows = await fetch(session, "browsing.page", made.params | params, made.parts(query.ordering), prepare=False)
-    else:
-        rows = await _page_in_copy(session, shown, copy, query, total, params)
-    return total, [row["id"] for row in rows]
+        return total, await _page(session, made, query, limit, total)
+    if query.search.strip() or _tally_for(copy, query.filters) is None:
+        sieve = await browsing_bits.sieve(session, shown, copy, query.filters, query.search)
+        if sieve is not None:
+            return await _found_by_bits(session, shown, copy, sieve, query, limit)
+    total = await _counted_in_copy(session, shown, copy, query.filters, query.search)
+    return total, await _page_of_items(session, shown, copy, query, limit, total)
 
 
 async def _found_by_bits(
@@ -93,16 +86,43 @@ async def _found_by_bits(
     if not query.ordering:
         return await browsing_bits.page(session, sieve, limit, query.offset)
     total, ids = await browsing_bits.page(session, sieve, MOST_SORTED, 0)
-    if query.offset >= total:
-        return total, []
-    params = {"limit": min(limit, total - query.offset), "offset": query.offset}
     if total > MOST_SORTED:
-        rows = await _page_in_copy(session, shown, copy, query, total, params)
-    else:
-        made = from_copy(copy, shown, ())
-        made.conditions = [composed("browsing.in", {"value": made.id, "given": made.keep(ids, "bigint[]")})]
-        rows = await fetch(session, "browsing.page", made.params | params, made.parts(query.ordering), prepare=False)
-    return total, [row["id"] for row in rows]
+        return total, await _page_of_items(session, shown, copy, query, limit, total)
+    made = from_copy(copy, shown, ()) if _ordered_in(copy, shown, query) else statement(shown, Noun.ITEM)
+    made.conditions = [composed("browsing.in", {"value": made.id, "given": made.keep(ids, "bigint[]")})]
+    return total, await _page(session, made, query, limit, total)
+
+
+async def _page_of_items(
+    session: AsyncSession, shown: Window, copy: FieldCopy, query: Query, limit: int, total: int
+) -> list[int]:
+    """A page of so many items that match, in the order that is asked for, whether the copy knows it or not."""
+    if query.offset >= total:
+        return []
+    params = {"limit": min(limit, total - query.offset), "offset": query.offset}
+    if _ordered_in(copy, shown, query):
+        return [row["id"] for row in await _page_in_copy(session, shown, copy, query, total, params)]
+    made = statement(shown, Noun.ITEM, query.filters, query.search)
+    if len(query.ordering) == 1 and total >= FEW:
+        begins = {"most": Literal(BEGIN), "begins": composed("browsing.all_items", {})}
+        parts = made.parts(query.ordering) | begins
+        rows = await fetch(session, "browsing.page_begin", made.params | params, parts, prepare=False)
+        if len(rows) == params["limit"]:
+            return [row["id"] for row in rows]
+    return await _page(session, made, query, limit, total)
+
+
+async def _page(session: AsyncSession, made: Statement, query: Query, limit: int, total: int) -> list[int]:
+    if query.offset >= total:
+        return []
+    params = made.params | {"limit": min(limit, total - query.offset), "offset": query.offset}
+    rows = await fetch(session, "browsing.page", params, made.parts(query.ordering), prepare=False)
+    return [row["id"] for row in rows]
+
+
+def _ordered_in(copy: FieldCopy, shown: Window, query: Query) -> bool:
+    """Whether the copy has what is ordered by."""
+    return {name for name, _ in query.ordering} <= copy.columns.keys() | {shown.id}
 
 
 async def facets_rows(

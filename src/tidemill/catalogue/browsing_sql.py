@@ -24,6 +24,8 @@ _ALIAS = {Noun.ITEM: "i", Noun.PROJECT: "p", Noun.COMPUTED_FILE: "c"}
 _PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
 _CASTS = {"text": "text", "date": "text", "time": "timestamptz", "integer": "numeric", "number": "numeric",
           "boolean": "boolean", "json": "jsonb"}  # fmt: skip
+_ALWAYS = frozenset({"created_at", "updated_at"})
+"""What every record has, unless a declared field is called so."""
 _COLUMNS = {"size_in_bytes": "size"}
 _PLAIN = {Lookup.IEXACT: "exact", Lookup.ICONTAINS: "contains", Lookup.ISTARTSWITH: "startswith"}
 """The lookups that look at small letters, and what they are where these are at hand."""
@@ -65,8 +67,12 @@ class Statement:
 
     def _order(self, ordering: Sequence[tuple[str, bool]]) -> Composable:
         """By these fields, then by id: upwards, or downwards where the last field is."""
-        down = [SQL("{} desc nulls last") if downwards else SQL("{} asc nulls last") for _, downwards in ordering]
-        pieces = [piece.format(self.values[name]) for piece, (name, _) in zip(down, ordering, strict=True)]
+        pieces = []
+        for name, downwards in ordering:
+            direction = SQL("desc" if downwards else "asc")
+            own = name in _ALWAYS and self.values[name] == Identifier(self.alias, name)
+            # What is never null is ordered without a word about it, as its index is.
+            pieces.append(SQL("{} {}{}").format(self.values[name], direction, SQL("" if own else " nulls last")))
         last = SQL("{} desc") if ordering and ordering[-1][1] else SQL("{}")
         return SQL(", ").join([*pieces, last.format(self.id)])
 

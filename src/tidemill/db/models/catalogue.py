@@ -114,6 +114,7 @@ class Item(Base):
         Index("item_name_prefix_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
         Index("item_grams_idx", text("name_grams(name)"), postgresql_using="gin"),
         Index("item_status_idx", "status", "id", postgresql_where=text("kind = 'item'")),
+        Index("item_created_idx", "created_at", "id", postgresql_where=text("kind = 'item'")),
         Index("item_package_idx", "name", postgresql_where=text("kind = 'package'")),
         Index("item_metadata_idx", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
     )

@@ -78,6 +78,7 @@ def _sites() -> None:
     op.create_check_constraint(op.f("item_kind_check"), "item", "kind in ('item', 'package')")
     op.drop_index("item_status_idx", "item")
     op.create_index("item_status_idx", "item", ["status", "id"], postgresql_where=sa.text("kind = 'item'"))
+    op.create_index("item_created_idx", "item", ["created_at", "id"], postgresql_where=sa.text("kind = 'item'"))
     op.create_index("item_package_idx", "item", ["name"], postgresql_where=sa.text("kind = 'package'"))
 
 
@@ -294,6 +295,7 @@ def downgrade() -> None:
     for name in ("email", "terms", "accepted_at", "caller"):
         op.drop_column("token", name)
     op.drop_table("terms")
+    op.drop_index("item_created_idx", "item")
     op.drop_index("item_package_idx", "item")
     op.drop_index("item_status_idx", "item")
     op.execute("delete from task where item_id in (select id from item where kind = 'package')")
