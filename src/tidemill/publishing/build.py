@@ -6,10 +6,9 @@ not grow with the package.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -20,21 +19,18 @@ from zlib_ng import zlib_ng
 
 from tidemill.domain.package_plan import MANIFEST, Entry, FileEntry, Order, TextEntry, read_plan
 from tidemill.domain.package_rules import name_faults
-from tidemill.errors import InvalidInput, TidemillError
+from tidemill.errors import InvalidInput
 from tidemill.executors.amounts import amount
 from tidemill.executors.contract import Progress
 from tidemill.publishing.package_buffers import Buffers, Chunk
+from tidemill.publishing.package_output import Hashing, Output
 from tidemill.publishing.package_reading import PIECE, Piece, changed, folder_of, open_origin, pieces
-from tidemill.publishing.package_writing import Sink, open_sink, to_the_end
+from tidemill.publishing.package_writing import open_sink, to_the_end
 from tidemill.publishing.zip_stream import ZipLayout, described, zip_size
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-IN_LANE = 2
-"""Pieces that wait for the whole's hash, or to be written."""
-INLINE = 64 * 1024
-"""Bytes that are hashed without going to a thread."""
 TELL_EVERY = 0.25
 """Seconds between two words on progress."""
 
@@ -92,12 +88,17 @@ async def build(plan: bytes, report: Tell) -> Built:
     members = [*((entry.into, _size(entry)) for entry in order.entries), (MANIFEST, _manifest_size(order.entries))]
     total = zip_size(members)
     buffers = Buffers(PIECE, reuse=folder_of(order.store.url) is not None)  # uploads keep what they were given
-    with _threads(2, "package-read") as reading, _threads(4, "package-pack") as packing:
+    with (
+        _threads(2, "package-read") as reading,
+        _threads(2, "package-write") as writing,
+        _threads(1, "package-member") as hashing,
+        _threads(1, "package-whole") as hashing_all,
+    ):
         origins = {name: open_origin(name, place, reading, buffers) for name, place in order.sources.items()}
-        sink = await open_sink(order.store, order.key, total, packing)
-        output = _Output(sink, packing, buffers)
+        sink = await open_sink(order.store, order.key, total, writing)
+        output = Output(sink, hashing_all, buffers)
         try:
-            packer = _Packer(order.entries, output, packing, _Meter(report, sum(size for _, size in members)))
+            packer = _Packer(order.entries, output, hashing, _Meter(report, sum(size for _, size in members)))
             async with aclosing(pieces(order.entries, origins)) as reading_on:
                 async for piece in reading_on:
                     await packer.take(piece)
@@ -156,8 +157,9 @@ def _line(sha256: str, name: str) -> bytes:
 class _Packer:
     """Makes the zip of pieces as they come."""
 
-    def __init__(self, entries: Sequence[Entry], output: _Output, pool: ThreadPoolExecutor, meter: _Meter) -> None:
-        self._entries, self._output, self._pool, self._meter = entries, output, pool, meter
+    def __init__(self, entries: Sequence[Entry], output: Output, pool: ThreadPoolExecutor, meter: _Meter) -> None:
+        self._entries, self._output, self._meter = entries, output, meter
+        self._hashing = Hashing(self._update, pool)
         self._layout = ZipLayout()
         self._packed: list[Packed] = []
         self._begin()
@@ -173,15 +175,17 @@ class _Packer:
             if first:
                 await self._write(self._layout.header(entry.into, size, 0))
             await self._output.write(chunk)
-            await self._hash(chunk)
+            await self._hashing.put(chunk)
         else:
-            await self._hash(chunk)
+            await self._hashing.put(chunk)
+            await self._hashing.end()
             await self._write(self._layout.header(entry.into, size, self._crc))
             await self._output.write(chunk)
         chunk.let_go()
         self._done += chunk.size
         self._meter.add(chunk.size)
         if piece.last:
+            await self._hashing.end()
             if self._done != size and isinstance(entry, FileEntry):
                 raise changed(entry)
             await self._write(self._layout.footer(self._crc))
@@ -201,112 +205,9 @@ class _Packer:
     async def _write(self, data: bytes) -> None:
         await self._output.write(Chunk(data, len(data)))
 
-    async def _hash(self, chunk: Chunk) -> None:
-        if chunk.size <= INLINE:
-            self._update(chunk.data)
-        else:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._update, chunk.data)
-
     def _update(self, data: Buffer) -> None:
         self._digest.update(data)
         self._crc = zlib_ng.crc32(data, self._crc)
-
-
-class _Output:
-    """The zip's bytes, in pieces of one size: hashed as a whole and written, both while the next are made."""
-
-    def __init__(self, sink: Sink, pool: ThreadPoolExecutor, buffers: Buffers) -> None:
-        self.digest = hashlib.sha256()
-        self._sink, self._pool, self._buffers = sink, pool, buffers
-        self._gathered: Chunk | None = None
-        self._filled = 0
-        self._lanes = (_Lane(self._hash), _Lane(sink.write))
-
-    async def write(self, chunk: Chunk) -> None:
-        """Some bytes more. Raises what went wrong with those before. Only what is no full piece is copied."""
-        if self._gathered is None and self._buffers.is_whole(chunk):
-            await self._pass_on(chunk)
-            return
-        rest = memoryview(chunk.data)
-        while rest:
-            rest = rest[self._gather(rest) :]
-            if self._filled == self._buffers.size:
-                await self._flush()
-
-    def _gather(self, data: memoryview) -> int:
-        """Copy as many bytes as there is room for behind those that were copied before."""
-        if self._gathered is None:
-            self._gathered = self._buffers.chunk(self._buffers.size)
-        count = min(len(data), self._buffers.size - self._filled)
-        memoryview(self._gathered.data)[self._filled : self._filled + count] = data[:count]
-        self._filled += count
-        return count
-
-    async def finish(self) -> str:
-        """All is written; the ETag of the package in its place."""
-        await self._flush()
-        for lane in self._lanes:
-            await lane.end()
-        return await self._sink.finish()
-
-    async def abort(self) -> None:
-        """Stop, and leave nothing."""
-        for lane in self._lanes:
-            await lane.stop()
-        await self._sink.abort()
-
-    async def _flush(self) -> None:
-        if self._gathered is not None:
-            chunk = self._gathered
-            chunk.data, chunk.size = memoryview(chunk.data)[: self._filled], self._filled
-            self._gathered, self._filled = None, 0
-            await self._pass_on(chunk)
-            chunk.let_go()
-
-    async def _pass_on(self, chunk: Chunk) -> None:
-        for lane in self._lanes:
-            await lane.put(chunk)
-
-    async def _hash(self, data: Buffer) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, self.digest.update, data)
-
-
-class _Lane:
-    """Something that is done with each piece in turn, while others are on their way."""
-
-    def __init__(self, act: Callable[[Buffer], Awaitable[None]]) -> None:
-        self._act = act
-        self._queue: asyncio.Queue[Chunk | None] = asyncio.Queue(IN_LANE)
-        self._fault: TidemillError | None = None
-        self._work = asyncio.ensure_future(self._run())
-
-    async def put(self, chunk: Chunk) -> None:
-        """The next piece. Raises what went wrong with one before."""
-        if self._fault is not None:
-            raise self._fault
-        chunk.hold()
-        await self._queue.put(chunk)
-
-    async def end(self) -> None:
-        """Wait until all is done. Raises what went wrong."""
-        await self._queue.put(None)
-        await self._work
-        if self._fault is not None:
-            raise self._fault
-
-    async def stop(self) -> None:
-        """Leave the rest undone."""
-        self._work.cancel()
-        await asyncio.wait([self._work])
-
-    async def _run(self) -> None:
-        while (chunk := await self._queue.get()) is not None:
-            if self._fault is None:  # else the pieces are only taken away, so that nobody waits for room
-                try:
-                    await self._act(chunk.data)
-                except TidemillError as error:
-                    self._fault = error
-            chunk.let_go()
 
 
 class _Meter:
