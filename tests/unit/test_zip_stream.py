@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 import zlib
 from pathlib import Path
 
+from zlib_ng import zlib_ng
+
 from tidemill.publishing.zip_stream import ZipLayout, zip_size
 
 HUGE = (4 << 30) + 5
+
+
+def test_the_quick_crc_is_the_usual_one() -> None:
+    """zlib-ng chooses among ways of its own by what the processor has, by length and by alignment."""
+    data = random.Random(3).randbytes(70_000)
+    for length in (*range(130), 1000, 4095, 4096, 65_537):
+        for start in range(0, 67, 3):
+            part = memoryview(data)[start : start + length]
+            assert zlib_ng.crc32(part, length) == zlib.crc32(part, length)
 
 
 def test_more_members_than_an_old_zip_can_have(tmp_path: Path) -> None:
