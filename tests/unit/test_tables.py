@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from tidemill.domain.collecting import collect, values_in
 from tidemill.domain.fields import fits, from_text, read_as
 from tidemill.domain.table_rows import Belongs, Record, Rows
-from tidemill.domain.table_text import json_rows
+from tidemill.domain.table_text import LONGEST_CELL, json_rows
 from tidemill.domain.tables import Column, Faults, Parallel, Table
 from tidemill.errors import InvalidInput, SiteFileError
 from tidemill.pipelines.site_file import parse_site_file
@@ -168,6 +169,19 @@ def test_lists_in_step_become_a_list_of_tables() -> None:
         ('id,age\nS1,"5"x\n', "P1/samples.csv, row 2: after a closing quotation mark must come ','; "
          'one within quotation marks is written "".'),
         ("id,age\nS1,5\n".encode("utf-16"), "P1/samples.csv: it is UTF-16 text; save it as UTF-8."),
+        ("id,age\nS1,5\n".encode("utf-16-le"), "P1/samples.csv: it is UTF-16 text; save it as UTF-8."),
+        ("id,age\nS1,5\n".encode("utf-16-be"), "P1/samples.csv: it is UTF-16 text; save it as UTF-8."),
+        ("id,age\nS1,5\n".encode("utf-32"), "P1/samples.csv: it is UTF-32 text; save it as UTF-8."),
+        (b"PK\x03\x04\x14\x00\x06\x00", "P1/samples.csv: it is a spreadsheet (.xlsx, .ods) or another zip archive; "
+         "save the sheet as CSV (UTF-8)."),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "P1/samples.csv: it is an old Excel file (.xls); "
+         "save the sheet as CSV (UTF-8)."),
+        (gzip.compress(b"id,age\nS1,5\n"), "P1/samples.csv: it is compressed (gzip); unpack it."),
+        ("id,age\n \u00a0,5\n", "P1/samples.csv, row 2, column id: there is no id."),
+        ("id,age\nS\u200b1,5\n", "P1/samples.csv, row 2, column id: 'S\\u200b1' has a character in it that nobody "
+         "sees: '\\u200b'."),
+        ("id\ne\u0301\n\u00e9\n", "P1/samples.csv, row 3, column id: '\\xe9' looks like the id of row 2, 'e\\u0301', "
+         "and is made of other characters."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(content: str | bytes, told: str) -> None:
@@ -387,4 +401,15 @@ def test_lists_in_step_have_types_too() -> None:
     ]
     assert read("id,urls,raws\nS1,a;b,yes;maybe\n", shape)[1] == [
         "P1/samples.csv, row 2, column urls, raws: 'maybe'; it must be true or false."
+    ]
+
+
+def test_a_cell_that_is_too_long_is_told_and_nothing_behind_it_is_lost() -> None:
+    longest = "y" * LONGEST_CELL
+    faults = Faults()
+    rows = Rows(SAMPLES, Belongs("s.csv", "P1"), [f"id,x\nS1,{longest}y\nS2,z\n".encode()], faults)
+    assert [row.id for row in rows] == ["S2"]
+    assert [fault.told() for fault in faults.first] == [
+        "s.csv, row 2: a cell has more than 4,194,304 characters; "
+        "or a quotation mark opens here, or further up, and never closes."
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -64,6 +65,8 @@ class Rows:
         self._lost = False
         """Whether a row could not be read, so that nobody knows which of them were in it."""
         self._with_name: frozenset[int] | None = None
+        self._looks: dict[str, tuple[str, int]] = {}
+        """Ids beyond ASCII by how they look: as they are, and their rows."""
         special = {table.id, table.project, table.item} - {None}
         self._special = {name for name in special if name is not None and from_key(name) is None}
         drop_id = {table.id} if table.describes != PARTS else set()
@@ -275,7 +278,8 @@ class Rows:
             return given.strip()
         if isinstance(given, int) and not isinstance(given, bool):
             return str(given)
-        self._fault("there is no id." if given in (None, "") else f"{shown(given)} is no id.", number, name)
+        nothing = given is None or (isinstance(given, str) and not given.strip())
+        self._fault("there is no id." if nothing else f"{shown(given)} is no id.", number, name)
         return None
 
     def _check_name(self, number: int, name: str) -> None:
@@ -283,6 +287,19 @@ class Rows:
             check_name(name)
         except InvalidInput as error:
             self._fault(_lower(error.message), number, self._table.id)
+            return
+        if not name.isascii():
+            self._check_looks(number, name)
+
+    def _check_looks(self, number: int, name: str) -> None:
+        """Ids that look the same must be the same, or nobody would ever find out."""
+        unseen = next((sign for sign in name if unicodedata.category(sign) == "Cf"), None)
+        if unseen is not None:
+            self._fault(f"{name!r} has a character in it that nobody sees: {unseen!a}.", number, self._table.id)
+        first, row = self._looks.setdefault(unicodedata.normalize("NFC", name), (name, number))
+        if first != name:
+            told = f"{name!a} looks like the id of row {row}, {first!a}, and is made of other characters."
+            self._fault(told, number, self._table.id)
 
     def _unstorable(self, number: int, row: Mapping[str, Any], error: InvalidInput) -> None:
         """Tell which of a row's cells cannot be stored."""

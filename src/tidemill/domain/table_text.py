@@ -23,11 +23,27 @@ REMEMBERED = 1000
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 _BAD = re.compile("[\udc80-\udcff]")
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NO_TEXT = {
+    b"PK\x03\x04": "a spreadsheet (.xlsx, .ods) or another zip archive; save the sheet as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "an old Excel file (.xls); save the sheet as CSV (UTF-8)",
+    b"\x1f\x8b": "compressed (gzip); unpack it",
+    b"BZh": "compressed (bzip2); unpack it",
+    b"\xfd7zXZ": "compressed (xz); unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed (Zstandard); unpack it",
+    b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file; save it as CSV",
+    codecs.BOM_UTF32_LE: "UTF-32 text; save it as UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16 text; save it as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16 text; save it as UTF-8",
+}
+"""What files begin with that are no text that is read here, and what they are."""
+_UTF_16 = re.compile(rb"(?:[^\0]\0){2}|(?:\0[^\0]){2}")
+"""How letters begin that take two bytes each, without a mark before them."""
 
 
 class Decoded:
-    """The text of a file, in pieces. Raises InvalidInput for UTF-16, which spreadsheets call Unicode text."""
+    """The text of a file, in pieces. Raises InvalidInput for what is no text, and for UTF-16, which spreadsheets call
+    Unicode text."""
 
     def __init__(self, chunks: Iterable[bytes], encoding: str) -> None:
         self.encoding = encoding
@@ -39,8 +55,8 @@ class Decoded:
         decoder = codecs.getincrementaldecoder(self.encoding)("surrogateescape")
         read, first = 0, True
         for chunk in self._chunks:
-            if first and chunk.startswith(_UTF_16):
-                raise InvalidInput("it is UTF-16 text; save it as UTF-8.")
+            if first:
+                _refuse(chunk)
             start = read - len(decoder.getstate()[0])
             text = decoder.decode(chunk)
             read += len(chunk)
@@ -60,6 +76,14 @@ class Decoded:
             start += len(text[at : found.start()].encode(self.encoding, "surrogateescape"))
             at = found.start()
             self.bad.append(start)
+
+
+def _refuse(beginning: bytes) -> None:
+    found = next((told for mark, told in _NO_TEXT.items() if beginning.startswith(mark)), None)
+    if found is None and _UTF_16.match(beginning):
+        found = _NO_TEXT[codecs.BOM_UTF16_LE]
+    if found is not None:
+        raise InvalidInput(f"it is {found}.")
 
 
 def bad_bytes(text: str) -> list[int]:
@@ -96,7 +120,10 @@ def csv_rows(texts: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[s
 
 
 def _csv_fault(message: str, delimiter: str) -> str:
-    if "unexpected end of data" in message or "field limit" in message:
+    if "field limit" in message:
+        never = "a quotation mark opens here, or further up, and never closes"
+        return f"a cell has more than {LONGEST_CELL:,} characters; or {never}."
+    if "unexpected end of data" in message:
         return "a quotation mark opens here, or further up, and never closes."
     if "expected after" in message:
         word = "a tab" if delimiter == "\t" else f"{delimiter!r}"
