@@ -98,14 +98,14 @@ async def _listed(count: int) -> float:
         store = open_store(url, options)
         for first in range(0, count, 500):
             several = range(first, min(first + 500, count))
-            await asyncio.gather(*(obstore.put_async(store, seen.key, b"") for seen in _some(several)))
+            await asyncio.gather(*(obstore.put_async(store, seen.key, b"x") for seen in _some(several)))
         began = time.perf_counter()
         assert sum(1 for _ in listing(url, options, LeftOut())) == count
         return time.perf_counter() - began
 
 
 def _some(numbers: range) -> Iterator[Seen]:
-    return (Seen(f"P1/S{n:07}/L{n:07}_0.rds", 0, "", WHEN) for n in numbers)
+    return (Seen(f"P1/S{n:07}/L{n:07}_0.rds", 1, "", WHEN) for n in numbers)
 
 
 if __name__ == "__main__":

@@ -230,7 +230,8 @@ async def _guards(database: Database) -> set[tuple[Any, ...]]:
         found = await session.execute(
             text(
                 "select conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated from pg_constraint "
-                "union all select tablename, indexname, indexdef, true from pg_indexes "
+                "where connamespace = 'public'::regnamespace "
+                "union all select tablename, indexname, indexdef, true from pg_indexes where schemaname = 'public' "
                 "union all select tgrelid::regclass::text, tgname, tgenabled::text, true "
                 "from pg_trigger where not tgisinternal"
             )

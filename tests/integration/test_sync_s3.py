@@ -92,6 +92,16 @@ async def test_keys_of_all_kinds_come_as_they_are_or_are_listed(database: Databa
     assert not again.did_something
 
 
+async def test_the_markers_of_folders_are_no_files(database: Database, quick_s3: Bucket, read: Sync) -> None:
+    for key in ("P1/", "P1/S1/", "empty/", "P1/S1/sub/"):
+        quick_s3.put(key, b"")
+    quick_s3.put("P1/S1/a.dat")
+    quick_s3.put("P1/S2/none.dat", b"")
+    report = await read()
+    assert (report.seen, report.skipped) == (2, 4)
+    assert await _keys(database) == ["P1/S1/a.dat", "P1/S2/none.dat"]
+
+
 async def test_a_real_service_pages_parts_and_refuses(
     database: Database, s3: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

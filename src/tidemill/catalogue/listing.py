@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import obstore
 import orjson
 from obstore.exceptions import BaseError
 
-from tidemill.domain.keys import is_path
+from tidemill.domain.keys import is_path, printable
 from tidemill.errors import InvalidInput, StorageError
 from tidemill.storage.s3 import s3_page
 from tidemill.storage.stores import SCHEMES, Seen, open_store
@@ -28,6 +29,8 @@ PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".f
 PAGE = 1000
 TIMEOUT = "60s"
 """For one page."""
+_ODD_KEY = re.compile(r'Path "(.*?)"[ :]', re.DOTALL)
+"""How obstore names a key that it has no path for."""
 
 
 @dataclass(slots=True)
@@ -90,36 +93,54 @@ def _folder(url: str) -> Path | None:
 
 
 def _of_store(url: str, options: Mapping[str, Any], left_out: LeftOut) -> Iterator[Seen]:
-    """A store's keys in their order. One that obstore has no path for (`..`, `//`) would end its listing there: the
-    page that it stands on is read in another way, and the listing goes on behind it."""
+    """A store's keys in their order. obstore has no path for some (`..`, `//`), at which it would end, and drops the
+    slash of a folder's marker: of S3 such a page is read in another way, and the listing goes on behind it."""
     store, after = open_store(url, options, timeout=TIMEOUT), ""
+    is_s3 = url.startswith("s3://")
     while True:
         try:
             for page in obstore.list(store, offset=after or None, chunk_size=PAGE):
+                if is_s3 and not all(found["size"] for found in page):
+                    break  # what is empty may be a marker
                 for found in page:
                     after = found["path"]
-                    etag = (found["e_tag"] or "").strip('"')
-                    yield from _usable(Seen(after, found["size"], etag, found["last_modified"]), left_out)
-            return
+                    seen = Seen(after, found["size"], (found["e_tag"] or "").strip('"'), found["last_modified"])
+                    if _is_file(seen, left_out):
+                        yield seen
+            else:
+                return
         except (BaseError, OSError, ValueError) as error:
-            if "invalid path" not in str(error) or not url.startswith("s3://"):
+            if "invalid path" not in str(error):
                 raise trouble(url, "listed", error) from error
+            if not is_s3:
+                raise _no_path(url, error) from error
         keys, more = s3_page(url, options, after)
         for seen in keys:
             after = seen.key
-            yield from _usable(seen, left_out)
+            if _is_file(seen, left_out):
+                yield seen
         if not more:
             return
 
 
-def _usable(seen: Seen, left_out: LeftOut) -> Iterator[Seen]:
-    """The file itself, if it is one and a path can be made of its key."""
+def _is_file(seen: Seen, left_out: LeftOut) -> bool:
+    """Whether it is one, and a path can be made of its key."""
     if seen.key.endswith("/"):
         left_out.skipped += 1
     elif not is_path(seen.key):
         left_out.unreadable.add(seen.key.replace("\0", "\ufffd"))
     else:
-        yield seen
+        return True
+    return False
+
+
+def _no_path(url: str, error: Exception) -> StorageError:
+    found = _ODD_KEY.search(str(error))
+    key = f" {printable(found[1])!r}" if found else ""
+    return StorageError(
+        f"{url} cannot be listed: it holds a key{key} of which no path can be made.",
+        hint="Rename or remove it. Only of S3 are such keys passed over; here they would hide the keys beside them.",
+    )
 
 
 def _of_folder(folder: Path, left_out: LeftOut) -> Iterator[Seen]:

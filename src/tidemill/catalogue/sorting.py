@@ -46,14 +46,16 @@ class Blocks(Iterator[bytes]):
 
     def __next__(self) -> bytes:
         lines: list[str] = []
-        for seen in self._listing:
-            if line := self._line(seen):
-                lines.append(line)
-                if len(lines) == BLOCK:
-                    break
+        try:
+            for seen in self._listing:
+                if line := self._line(seen):
+                    lines.append(line)
+                    if len(lines) == BLOCK:
+                        break
+        finally:
+            self.found.seen += len(lines)
         if not lines:
             raise StopIteration
-        self.found.seen += len(lines)
         return "".join(lines).encode()
 
     def _line(self, seen: Seen) -> str | None:
