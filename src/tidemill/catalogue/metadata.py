@@ -28,6 +28,7 @@ from tidemill.errors import Conflict, InvalidInput, NotFound, TablesRefused
 from tidemill.pipelines.portal_entries import TableEntry
 
 Heard = Callable[[ProjectReport], None]
+Writing = Callable[[str | None, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,16 @@ class _Standing:
 
 
 async def load(
-    database: Database, wish: LoadWish, heard: Heard = lambda _: None, reading: Reading = lambda *_: None
+    database: Database,
+    wish: LoadWish,
+    heard: Heard = lambda _: None,
+    reading: Reading = lambda *_: None,
+    writing: Writing = lambda *_: None,
 ) -> LoadReport:
     """Load the metadata files that the site declares.
 
-    `heard` is told of each project when it is done; `reading`, in a thread, of the files read so far, and of how many.
+    `heard` is told of each project when it is done; `reading`, in a thread, of the files read so far, and of how many;
+    `writing` of a project, how many of its items are dealt with, and of how many.
 
     Raises TablesRefused with every mistake of the files (nothing was written), InvalidInput (the site declares none),
     NotFound (no such source or project), Conflict (a source was never synced; another load is going on), StorageError.
@@ -115,7 +121,7 @@ async def load(
             report.files = records.files
             used = {file.table.name for file in files}
             report.unused = [table.name for table in tables if table.name not in used]
-            await _write(database, records, standing, report, heard)
+            await _write(database, records, standing, report, heard, writing)
             if not wish.projects and wish.bucket is None:
                 seen = {*records.shelves, *records.left}
                 report.gone = sorted(name for name, row in standing.rows.items() if row["loaded"] and name not in seen)
@@ -168,14 +174,16 @@ async def _check(
         )
 
 
-async def _write(database: Database, records: Records, standing: _Standing, report: LoadReport, heard: Heard) -> None:
+async def _write(
+    database: Database, records: Records, standing: _Standing, report: LoadReport, heard: Heard, writing: Writing
+) -> None:
     """Each project in a transaction of its own; also told of are those that are left alone."""
     names = {*records.shelves, *(one for one in records.left if not standing.only or one in standing.only)}
     for name in sorted(names, key=lambda one: one or ""):
         if name not in records.shelves:
             done = ProjectReport(name, standing.verdict(name) or SKIPPED)
         else:
-            done = await _one(database, records, standing.wish, name, dry_run=report.dry_run)
+            done = await _one(database, records, standing.wish, name, writing, dry_run=report.dry_run)
         report.projects.append(done)
         heard(done)
     for name in sorted(standing.only - names):
@@ -183,10 +191,13 @@ async def _write(database: Database, records: Records, standing: _Standing, repo
         heard(report.projects[-1])
 
 
-async def _one(database: Database, records: Records, wish: Wish, name: str | None, *, dry_run: bool) -> ProjectReport:
+async def _one(
+    database: Database, records: Records, wish: Wish, name: str | None, writing: Writing, *, dry_run: bool
+) -> ProjectReport:
+    items = len(records.shelves[name].names())
     try:
         async with database.begin() as session:
-            done = await write_project(session, name, records, wish)
+            done = await write_project(session, name, records, wish, lambda known: writing(name, known, items))
             if dry_run:
                 raise _DryRun
     except _DryRun:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from tidemill.cli import door
 from tidemill.cli.application import application
@@ -83,21 +84,27 @@ async def load(wish: LoadWish, *, json: bool = False) -> LoadReport:
             return await metadata.load(site.database, wish, tell_project)
         with err().status("Reading the metadata files …") as status:
 
-            def tell_below(done: ProjectReport) -> None:
+            def read(files: int, of: int) -> None:
+                status.update(f"Reading the metadata files: {files:,} of {of:,} …")
+
+            def wrote(project: str | None, items: int, of: int) -> None:
+                status.update(f"{escape(_called(project))}: {items:,} of {count(of, 'item')} …")
+
+            def tell_above(done: ProjectReport) -> None:
                 status.stop()
                 tell_project(done)
+                status.start()
 
-            return await metadata.load(
-                site.database,
-                wish,
-                tell_below,
-                lambda read, of: status.update(f"Reading the metadata files: {read:,} of {of:,} …"),
-            )
+            return await metadata.load(site.database, wish, tell_above, read, wrote)
+
+
+def _called(project: str | None) -> str:
+    return project if project is not None else "(items of no project)"
 
 
 def tell_project(done: ProjectReport) -> None:
     """One line of a project, and what a person should know of it beneath."""
-    name = done.project if done.project is not None else "(items of no project)"
+    name = _called(done.project)
     reasons = {
         "skipped": "loaded before; left alone without --reload-existing",
         "locked": "locked; left alone without --reload-locked",
