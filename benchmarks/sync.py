@@ -3,7 +3,8 @@
 python benchmarks/sync.py [--keys 1000000] [--listed 10000] [--database URL]
 
 The listing of the large one is made here, since no server on this machine lists a million keys as a real bucket does:
-what is measured is everything behind it (layout rules, COPY, merge). The merge begins once the last key is copied.
+what is measured is everything behind it (layout rules, COPY, merge). The merge begins once the last key is copied, and
+ends with the sync: with the indexes that a first load makes last, the commit, and the planner's statistics.
 Memory is the whole process's, without the database's. The real one is Ceph's gateway, where that is installed.
 """
 

@@ -14,6 +14,7 @@ from tidemill.catalogue.listing import LeftOut, listing
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database, fetch
 from tidemill.db.models import Source
+from tidemill.domain.keys import printable
 from tidemill.domain.package_plan import Entry, FileEntry, StorePlace
 from tidemill.errors import Conflict, InvalidInput, StorageAway, StorageError
 from tidemill.publishing.package_writing import PART
@@ -97,6 +98,16 @@ async def test_a_link_is_good_for_one_object_and_for_its_time(service: Google) -
 def _fetched(link: str, **headers: str) -> httpx2.Response:
     """What the service gives for a link; obstore signs all of them for the name that Google's service has."""
     return httpx2.get(link, headers={"Host": "storage.googleapis.com"} | headers)
+
+
+@pytest.mark.parametrize("key", ["P1//double.h5", "P1/../up.h5", "P1/tab\t.h5"])
+def test_a_key_of_which_no_path_can_be_made_ends_the_listing_by_its_name(service: Google, key: str) -> None:
+    service.put("originals", f"in/{key}", b"x")
+    with pytest.raises(StorageError) as refused:
+        list(listing(URL, {"endpoint": service.endpoint}, LeftOut()))
+    assert "gs://originals/in cannot be listed: it holds a key" in refused.value.message
+    assert printable(f"in/{key}") in refused.value.message
+    assert "Rename or remove it" in str(refused.value.hint)
 
 
 def test_what_is_public_is_read_without_credentials(service: Google, monkeypatch: pytest.MonkeyPatch) -> None:

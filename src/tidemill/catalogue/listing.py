@@ -136,7 +136,7 @@ def _is_file(seen: Seen, left_out: LeftOut) -> bool:
 
 def _no_path(url: str, error: Exception) -> StorageError:
     found = _ODD_KEY.search(str(error))
-    key = f" {printable(found[1])!r}" if found else ""
+    key = f" '{printable(found[1])}'" if found else ""
     return StorageError(
         f"{url} cannot be listed: it holds a key{key} of which no path can be made.",
         hint="Rename or remove it. Only of S3 are such keys passed over; here they would hide the keys beside them.",
