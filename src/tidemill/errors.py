@@ -75,7 +75,8 @@ class UnknownIds(InvalidInput):
     def __init__(self, ids: Sequence[str], what: str = "items") -> None:
         self.ids = list(ids)
         shown = ", ".join(self.ids[:10]) + (f" and {len(self.ids) - 10} more" if len(self.ids) > 10 else "")
-        super().__init__(f"{len(self.ids)} unknown {what}: {shown}", hint="Nothing was changed.")
+        noun = what.removesuffix("s") if len(self.ids) == 1 else what
+        super().__init__(f"{len(self.ids)} unknown {noun}: {shown}", hint="Nothing was changed.")
 
 
 class NotFound(TidemillError):

@@ -91,7 +91,7 @@ async def test_the_status_of_many_is_shown_first_and_expected(tidemill: Program,
     assert tidemill(*words, "--dry-run", "--json").json["changed"] is None
     assert tidemill(*words, "--yes", "--reason", "mended").err == "5 items changed.\n"
     assert len(await found(database, 'status:"proc1 failed"')) == 10
-    assert "1 unknown items: nobody" in tidemill("items", "status", "bad", "nobody", code=3).err
+    assert "1 unknown item: nobody" in tidemill("items", "status", "bad", "nobody", code=3).err
 
 
 async def add(database: Database, *rows: dict[str, Any]) -> None:
