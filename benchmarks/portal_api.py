@@ -1,10 +1,12 @@
-"""The portal's lists over a million items: every declared field with every lookup, two at a time, pages, options.
+"""The portal's lists over a million items: every declared field with every lookup, two at a time, searches, facets.
 
 python benchmarks/portal_api.py [--items 1000000] [--rounds 5] [--database URL]   its own database, dropped at the end
+python benchmarks/portal_api.py --keep FOLDER                                     an embedded one, kept for next time
 python benchmarks/portal_api.py --filled URL                                      one that was filled before
 python benchmarks/portal_api.py --insert 100000                                   what the copy of fields costs writers
 
 Requests go one at a time to a server in a process of its own, over HTTP, each with the exact count and a page of ten.
+What begins with `page` is a whole page of the portal, with fifty items in order of name and the facets of the rest.
 Every round asks for other values. What is asked first is asked with cold caches, and counted.
 """
 
@@ -26,9 +28,10 @@ from typing import Any
 
 import httpx2
 import psycopg
-from scratch import scratch_database
+from scratch import scratch_database, server
 
 from tidemill.catalogue import field_index
+from tidemill.db import schema
 from tidemill.db.database import Database
 
 FIELDS = {
@@ -68,7 +71,16 @@ PAIRS = (
     "treatment__isnull=true&rin__lte=3",
     "submitter_id__startswith=Sample a&sex=Male",
 )
-OTHERS = ("", "offset=500000", "sex=Male&offset=300000", "ordering=age", "ordering=-collected", "id=SCPCS0500000")
+SEARCHES = ("Diagnosis", "diagnosis 07", "female", "tissue 12", "SCPCS05", "SCPCS0512345", "sample", "a1", "abc1",
+            "spatial", "no such thing", "Treatment 3 Male")  # fmt: skip
+SEARCHED = ("search=Diagnosis&sex=Female", "search=a1&age__gte=50", "search=tissue&center=Center 12")
+FACETED = ("sex=Female", "diagnosis=Diagnosis 07", "sex=Male&is_xenograft=true", "age__gte=20&age__lte=60",
+           "cell_count__lte=150000", "tissue=Tissue 7",
+           "sex=Female&diagnosis=Diagnosis 07&technologies=bulk")  # fmt: skip
+"""What people have chosen, whose pages show the facets of the rest."""
+FACETS = ("sex", "diagnosis", "tissue", "treatment", "is_xenograft", "technologies")
+OTHERS = ("", "offset=500000", "sex=Male&offset=300000", "ordering=age", "ordering=-collected", "id=SCPCS0500000",
+          "sex=Male&age__gte=50&offset=200000", "ordering=-created_at", "sex=Male&ordering=-created_at")  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -76,6 +88,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--insert", type=int, default=0, help="measure the writing of so many items instead")
     parser.add_argument("--filled", help="address of a database that was filled before")
+    parser.add_argument("--keep", type=Path, help="a folder in which an embedded database stays for the next time")
     parser.add_argument("--database", help="address of a PostgreSQL to measure on; none: an embedded one")
     return parser
 
@@ -91,6 +104,14 @@ def queries(rounds: int) -> Iterator[tuple[str, str]]:
             yield f"two: {pair}", pair
         for other in OTHERS:
             yield f"other: {other or 'all'}", other
+        for word in SEARCHES:
+            yield f"search: {word}", f"search={word}"
+        for both in SEARCHED:
+            yield f"search: {both}", both
+        for chosen in FACETED:
+            yield f"page: {chosen}", chosen
+        for word in SEARCHES[::3]:
+            yield f"page: search={word}", f"search={word}"
 
 
 def _asked(field: str, type_: str, draw: random.Random) -> Iterator[tuple[str, str]]:
@@ -128,7 +149,7 @@ def _asked(field: str, type_: str, draw: random.Random) -> Iterator[tuple[str, s
 
 async def fill(url: str, database: Database, items: int) -> dict[str, float]:
     """Items as a portal has them, and the copy of their fields; seconds that each took."""
-    declared = {name: {"type": type_, "title": ""} for name, type_ in FIELDS.items()}
+    declared = {name: {"type": type_, "title": "", "facet": name in FACETS} for name, type_ in FIELDS.items()}
     began = time.perf_counter()
     with psycopg.connect(url) as connection:
         connection.execute("set synchronous_commit = off")
@@ -180,7 +201,8 @@ async def ask(base: str, rounds: int) -> dict[str, list[float]]:
     async with httpx2.AsyncClient(base_url=base, timeout=120) as client:
         for name, query in queries(rounds):
             began = time.perf_counter()
-            answer = await client.get(f"/v1/items?limit=10&{query}")
+            path = f"/portal/items?{query}" if name.startswith("page:") else f"/v1/items?limit=10&{query}"
+            answer = await client.get(path)
             took.setdefault(name, []).append((time.perf_counter() - began) * 1000)
             if answer.status_code != 200:
                 raise SystemExit(f"{query}: {answer.status_code} {answer.text}")
@@ -194,11 +216,32 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.filled:
         async with served(args.filled) as base:
             return {"requests": await ask(base, args.rounds)}
+    if args.keep:
+        return await kept(args)
     async with scratch_database(args.database) as (url, database):
         found: dict[str, Any] = dict(await fill(url, database, args.items))
         async with served(url) as base:
             found["requests"] = await ask(base, args.rounds)
     return found
+
+
+async def kept(args: argparse.Namespace) -> dict[str, Any]:
+    """The same on an embedded server whose data stay for the next time."""
+    async with server(None, keep=args.keep.absolute()) as url:
+        found: dict[str, Any] = {}
+        with psycopg.connect(url) as connection:
+            filled = connection.execute("select to_regclass('site') is not null").fetchone()
+        if filled == (False,):
+            schema.migrate(url)
+
+            async def address() -> str:
+                return url
+
+            database = Database(address)
+            found |= await fill(url, database, args.items)
+            await database.close()
+        async with served(url) as base:
+            return found | {"requests": await ask(base, args.rounds)}
 
 
 async def insert(args: argparse.Namespace) -> dict[str, Any]:
@@ -254,6 +297,9 @@ def report(found: dict[str, Any]) -> None:
     for name, some in requests.items():
         if ":" in name:
             print(_line(name, some))
+    for kind in ("two", "search", "page"):
+        every = [one for name, some in requests.items() if name.startswith(f"{kind}:") for one in some]
+        print(_line(f"all of {kind}", every))
     print(_line("all filters by one field", single))
     slow = sorted(((percentile(some, 0.95), name) for name, some in requests.items()), reverse=True)[:8]
     print("slowest: " + ", ".join(f"{name} {value:.0f}" for value, name in slow))

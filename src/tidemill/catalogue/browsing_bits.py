@@ -255,8 +255,24 @@ async def _search_pieces(session: AsyncSession, shown: Window, made: Sieve, word
         else:
             pieces += found
     if looked_through:
-        pieces.append(made.of_rows(SQL(" or ").join(looked_through)))
+        pieces.append(await _looked_through(session, made, word, SQL(" or ").join(looked_through)))
     return pieces
+
+
+async def _looked_through(session: AsyncSession, made: Sieve, word: str, matches: Composable) -> Composable:
+    """Bits of the items in which a word was found by looking at all; once in a session, for a list and its facets.
+
+    Where somebody writes in between, the stretch is looked through anyway.
+    """
+    known: dict[tuple[int, str], tuple[list[int], list[str]]] = session.info.setdefault("looked through", {})
+    key = (made.copy.id, word)
+    if key not in known:
+        parts = {"records": records_of(made.copy.id), "matches": matches, "span": Literal(SPAN)}
+        found = {"rows": composed("field_bits.of_rows", parts)}
+        rows = await fetch(session, "field_bits.look", made.rows.params, found, prepare=False)
+        known[key] = [row["stretch"] for row in rows], [row["bits"] for row in rows]
+    stretches, bits = (made.rows.keep(some, cast) for some, cast in zip(known[key], ("int[]", "text[]"), strict=True))
+    return composed("field_bits.known", {"stretches": stretches, "bits": bits, "span": Literal(SPAN)})
 
 
 async def _search_in(

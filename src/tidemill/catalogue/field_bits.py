@@ -55,10 +55,14 @@ def stale_of(id_: int) -> Composable:
     return Identifier(SCHEMA, f"stale_{id_}")
 
 
-async def lay(connection: Connection, id_: int, columns: Iterable[tuple[Column, Composable]]) -> None:
+async def lay(
+    connection: Connection, id_: int, columns: Iterable[tuple[Column, Composable]], records: Composable
+) -> None:
     """Empty tables for a copy's columns, each given with its type."""
     await _do(connection, "aggregate", {"span": Literal(SPAN)})
     await _do(connection, "stale", {"stale": stale_of(id_)})
+    name = Identifier(SCHEMA, f"stretches_{id_}")
+    await _do(connection, "statistics", {"name": name, "records": records, "span": Literal(SPAN)})
     for column, type_ in columns:
         kind = SQL("integer") if column.parts else type_
         parts: dict[str, Composable] = {"bits": bits_of(id_, column), "type": kind, "span": Literal(SPAN)}

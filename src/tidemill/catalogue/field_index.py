@@ -207,7 +207,8 @@ async def _lay(connection: Connection, copy: Copy) -> None:
         await _do(connection, "records", {"records": copy.records, "columns": _comma(kinds)})
         for column in copy.tallied:
             await _do(connection, "tally", {"tally": copy.tally(column), "type": _type(column.type)})
-        await field_bits.lay(connection, copy.id, [(column, _type(column.type)) for column in copy.with_bits])
+        with_types = [(column, _type(column.type)) for column in copy.with_bits]
+        await field_bits.lay(connection, copy.id, with_types, copy.records)
         await _do(connection, "keep", _lists(copy, "n") | {"keep": copy.keep, "id": Literal(copy.id)})
         await _do(connection, "count", _counting(copy))
         await _follow(connection, copy, copy.records, copy.count, "records")

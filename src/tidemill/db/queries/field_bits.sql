@@ -12,6 +12,9 @@ end $$;
 -- stale: the stretches in which something was written since their bits were made.
 create table {stale} (stretch int not null, at timestamptz not null default now());
 
+-- statistics: plans must know that there are few stretches, or no two processes look through the items.
+create statistics {name} on ((item_id / {span})::int) from {records};
+
 -- bits: which items of a stretch have a value.
 create table {bits} (stretch int not null, value {type}, bits bit({span}) not null);
 
@@ -72,6 +75,12 @@ from {records} f where {matches} group by 1
 
 -- named: the item's name has the pieces that it must have for some letters to stand in it.
 {id} in (select i.id from item i where name_grams(i.name) @> search_grams({given}))
+
+-- look: bits of items that were found by looking at all of them, as text.
+select stretch, bits::text as bits from ({rows}) found;
+
+-- known: a part of `found`: what `look` found before.
+select k.stretch, k.bits::bit({span}) from unnest({stretches}, {bits}) k(stretch, bits)
 
 -- of_ids: a part of `found`: these items.
 select (n / {span})::int as stretch, tidemill_fields.bits_of((n %% {span})::int, 1) as bits
