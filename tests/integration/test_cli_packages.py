@@ -265,3 +265,12 @@ def test_a_project_is_purged_after_saying_what_goes(tidemill: Program) -> None:
     assert tidemill("computed-files", "--json").json == []
     assert not [path for path in (tidemill.site / "packages").rglob("*") if path.is_file()]
     assert "There is no project named 'P1'" in tidemill("purge-project", "--project-id", "P1", "--yes", code=4).err
+
+
+def test_ctrl_c_at_a_question_ends_it_and_changes_nothing(tidemill: Program) -> None:
+    laid(tidemill)
+    asked = tidemill.on_terminal("purge-project", "--project-id", "P1")
+    asked.until(r"Take P1 away\? \[y/N\]")
+    asked.press("\x03")
+    assert asked.end() == 7
+    assert tidemill("purge-project", "--project-id", "P1", "--json").json["done"] is False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any
 
@@ -155,5 +157,20 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise NotConfirmed("Nobody is here to say yes: nothing was changed.", hint="Give --yes to go ahead.")
-    if not typer.confirm(question, err=True):
+    with _interruptible():
+        try:
+            yes = typer.confirm(question, err=True)
+        except typer.Abort:
+            yes = False
+    if not yes:
         raise NotConfirmed
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a question at once: an event loop, which takes it otherwise, does not run while one is asked."""
+    taken = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, taken)
