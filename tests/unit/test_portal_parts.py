@@ -12,6 +12,8 @@ from tidemill.domain.lookups import Lookup
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields
 from tidemill.web import portal_basket, portal_query, portal_values
+from tidemill.web.portal_basket import Declared
+from tidemill.web.portal_gathering import Candidate, gathered, refused
 from tidemill.web.portal_markdown import html
 from tidemill.web.portal_values import breakable
 
@@ -177,6 +179,28 @@ def test_what_a_project_has_of_its_own() -> None:
     assert portal_basket.had_as_one(files, "SPOT") == []
     assert not portal_basket.has_own(files, "bulk")
     assert portal_basket.has_own(files, "maps"), "nothing says that it has none"
+
+
+def test_what_a_dataset_refuses_is_left_out_of_many() -> None:
+    files = [file("SINGLE_CELL", "ANN_DATA")]
+    some = [
+        Candidate(name, [project], files) for name, project in (("S1", "P1"), ("S2", "P1"), ("S3", "P2"), ("S4", "P10"))
+    ]
+    faults = ["P1.SINGLE_CELL: S2 has nothing of it as ANN_DATA.", "P2.SINGLE_CELL: The readme cannot be made."]
+    left = refused(some, faults)
+    assert [one.why for one in left] == ["", "has nothing of it as ANN_DATA", "The readme cannot be made", ""]
+    made = gathered(
+        {"P1": {"SINGLE_CELL": ["S1"]}}, left, ["SINGLE_CELL"], "ANN_DATA", Declared(["ANN_DATA"], {}, {}, [])
+    )
+    assert (made.came, made.there, list(made.cannot)) == (["S4"], ["S1"], ["S2", "S3"])
+    assert made.contents == {"P1": {"SINGLE_CELL": ["S1"]}, "P10": {"SINGLE_CELL": ["S4"]}}
+    assert made.told("sample", "samples") == (
+        "1 sample came into your basket. 1 sample was in it already. 1 sample cannot be had (has nothing of it as "
+        "ANN_DATA): S2. 1 sample cannot be had (The readme cannot be made): S3. It has 2 things in it now."
+    )
+    assert gathered(
+        {"P1": {"SINGLE_CELL": "MERGED"}}, some[:1], ["SINGLE_CELL"], "", Declared([], {}, {}, [])
+    ).there == ["S1"]
 
 
 def test_a_basket_fills_and_empties() -> None:

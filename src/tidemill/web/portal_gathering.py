@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidemill.db.database import Row
@@ -91,18 +91,26 @@ def gathered(
     return Outcome(dict(result), made.came, made.there, made.cannot)
 
 
-def refused(candidates: Iterable[Candidate], faults: Sequence[str]) -> list[Candidate]:
-    """The candidates once more, those forbidden that the faults of a dataset name (`project.part: name …`)."""
-    said = [fault.partition(": ")[2] for fault in faults]
-    return [
-        Candidate(one.name, one.projects, one.files, one.why or _why(one.name, said))
-        for one in candidates
-    ]  # fmt: skip
+def refused(candidates: Sequence[Candidate], faults: Iterable[str]) -> list[Candidate]:
+    """The candidates once more, those forbidden that the faults of a dataset name: `project.part: item …` tells of one,
+    `project.part: …` of all of a project."""
+    names = {one.name for one in candidates}
+    items: dict[str, str] = {}
+    places: list[tuple[str, str]] = []
+    for fault in faults:
+        place, _, said = fault.partition(": ")
+        name = said.partition(" ")[0]
+        if name in names:
+            items.setdefault(name, said.removeprefix(name).strip(" ."))
+        else:
+            places.append((place, said.strip(" .")))
+    return [replace(one, why=one.why or items.get(one.name) or _of_project(one, places)) for one in candidates]
 
 
-def _why(name: str, said: Sequence[str]) -> str:
-    reason = next((one.removeprefix(name) for one in said if one.startswith(f"{name} ")), "")
-    return reason.strip(" .")
+def _of_project(one: Candidate, places: Iterable[tuple[str, str]]) -> str:
+    """What a fault says of the project that an item would be taken from."""
+    project = one.projects[0] if one.projects else ""
+    return next((said for place, said in places if place == project or place.startswith(f"{project}.")), "")
 
 
 def _held(contents: Contents) -> Mapping[tuple[str, str], frozenset[str] | None]:

@@ -24,6 +24,9 @@ HERE = Path(__file__).parent
 SAID = "said"
 """The cookie that carries one sentence over a redirect to the next page."""
 
+MOST_SAID = 1000
+"""Letters of it: browsers drop cookies of more than 4,096 bytes."""
+
 
 class OpenSite(Protocol):
     """What the pages need of a site; `request.app.state.site` holds it."""
@@ -98,7 +101,8 @@ def redirect(address: str, said: str = "") -> RedirectResponse:
     """See-other after a form was acted on, with a sentence about what was done for the next page."""
     answer = RedirectResponse(address, status_code=303)
     if said:
-        answer.set_cookie(SAID, quote(said), max_age=60, httponly=True, samesite="lax")
+        brief = said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}…"
+        answer.set_cookie(SAID, quote(brief), max_age=60, httponly=True, samesite="lax")
     return answer
 
 

@@ -26,6 +26,8 @@ from tidemill.web.portal_gathering import Candidate, Outcome
 from tidemill.web.rendering import redirect, site_of
 
 router = APIRouter()
+TRIES = 5
+"""How often the rest is tried when some cannot be had; a hundred faults are told at a time."""
 
 
 @router.post("/basket/gather")
@@ -59,19 +61,20 @@ async def _put(
     now = await open_dataset(session, visitor_of(request).person)
     before = dict(now.data) if now is not None else {}
     form = now.format if now is not None else portal_gathering.likeliest_format(candidates, parts, known)
-    made = portal_gathering.gathered(before, candidates, parts, form, known)
-    if not made.came:
-        return made
-    try:
-        await keep(request, session, now, Wish(format=form, data=made.contents))
-    except InvalidFields as error:
-        again = portal_gathering.refused(candidates, error.fields.get("data", []))
-        made = portal_gathering.gathered(before, again, parts, form, known)
-        if list(again) == list(candidates):
-            raise
-        if made.came:
+    for _ in range(TRIES):
+        made = portal_gathering.gathered(before, candidates, parts, form, known)
+        if not made.came:
+            return made
+        try:
             await keep(request, session, now, Wish(format=form, data=made.contents))
-    return made
+        except InvalidFields as error:
+            again = portal_gathering.refused(candidates, error.fields.get("data", []))
+            if again == list(candidates):
+                raise
+            candidates = again
+        else:
+            return made
+    raise InvalidFields({"data": ["Too much of it cannot be had: choose less."]})
 
 
 async def _rows(session: AsyncSession, window: Window, form: FormData) -> tuple[list[Row], Sequence[str]]:
