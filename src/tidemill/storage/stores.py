@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import BaseError
@@ -26,9 +25,8 @@ RETRIES = 5
 """Requests that are repeated before a store counts as failing: three seconds in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One file as it lies there. `key` is below the source's URL."""
+class Seen(NamedTuple):
+    """One file as it lies there. `key` is below the source's URL. A tuple: made in half the time, a million times."""
 
     key: str
     size: int
