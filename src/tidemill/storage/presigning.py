@@ -51,6 +51,8 @@ async def size_in_store(url: str, options: Mapping[str, Any], key: str) -> int:
             raise StorageAway(AWAY)
         _away[url] = time.monotonic() + PATIENCE  # the others wait for what this one finds
     try:
+        if urlsplit(url).scheme == "s3":  # the first time Amazon's library is read in, which is not the store's fault
+            await asyncio.to_thread(_prepare_s3, url, dict(options))
         async with asyncio.timeout(PATIENCE):
             if urlsplit(url).scheme == "s3":
                 asked = asyncio.get_running_loop().run_in_executor(_threads(), _size_s3, url, dict(options), key)
@@ -82,6 +84,15 @@ def _presigned_s3(url: str, options: dict[str, Any], key: str, seconds: int, dis
     except BotoCoreError as error:
         raise StorageError(f"No link to {url} can be signed: {error}") from error
     return str(made)
+
+
+def _prepare_s3(url: str, options: dict[str, Any]) -> None:
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        _client(tuple(sorted(options.items())))
+    except BotoCoreError as error:
+        raise StorageError(f"{url} cannot be reached: {error}") from error
 
 
 def _size_s3(url: str, options: dict[str, Any], key: str) -> int:
