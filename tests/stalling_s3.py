@@ -19,8 +19,15 @@ class Stalling:
     endpoint: str = ""
     stalled: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
+    asked_for_object: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        if "list-type" not in handler.path:  # an object, which never comes
+            self.asked_for_object.set()
+            self.over.wait()
+            handler.close_connection = True
+            return
         later = "continuation-token" in handler.path
         if later:
             self.stalled.set()
@@ -74,6 +81,7 @@ def stalling_s3(*, cuts: bool = False) -> Iterator[Stalling]:
         yield told
     finally:
         told.go_on.set()
+        told.over.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,31 @@ def test_a_killed_sync_changes_nothing_and_the_next_one_goes_on(tidemill: Progra
             assert waiting.end() == 0
             assert json.loads(waiting.said)[0]["created"] == 2000
     assert len(tidemill("syncs", "--json").json) == 1
+
+
+def test_ctrl_c_ends_what_waits_for_a_bucket_that_does_not_answer(tidemill: Program, tmp_path: Path) -> None:
+    with stalling_s3() as service:
+        file = _site_file(tmp_path, ("b", "s3://b", f'endpoint = "{service.endpoint}"\nregion = "x"'))
+        file.write_text(
+            file.read_text()
+            + '[[tables]]\nname = "all"\nfile = "P1/item-00000.dat"\nformat = "csv"\ndescribes = "items"\nid = "name"\n'
+            + '[[packages]]\nname = "all"\nper = "project"\nfile = "{project}.zip"\nfiles = [{ into = "{name}" }]\n'
+        )
+        tidemill("apply", file, "--yes")
+        _interrupted(tidemill, service.stalled, "sync", "b")
+        assert not service.go_on.is_set(), "it has ended though the bucket has not answered"
+        assert tidemill("syncs", "--json").json == []
+        service.go_on.set()
+        assert "2,000 new" in tidemill("sync", "b").out
+        _interrupted(tidemill, service.asked_for_object, "load-metadata")
+        service.asked_for_object.clear()
+        _interrupted(tidemill, service.asked_for_object, "generate-computed-files")
+
+
+def _interrupted(tidemill: Program, asked: threading.Event, *words: str) -> None:
+    """Start a command; when the bucket was asked for something, press Ctrl-C, and see it end."""
+    with tidemill.start(*words) as started:
+        assert asked.wait(30)
+        started.signal(signal.SIGINT)
+        assert started.end() == 130
+    assert "Traceback" not in started.said

@@ -6,5 +6,6 @@ from __future__ import annotations
 def main() -> int:
     """Run the command line; the exit code (see `tidemill.cli.exits`)."""
     from tidemill.cli.edge import run_program
+    from tidemill.cli.threads import leave
 
-    return run_program()
+    return leave(run_program())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tidemill.cli.application import invoked
 from tidemill.cli.exits import Exit
+from tidemill.cli.threads import Threads, told_to_end
 from tidemill.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """
     quiet()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.get_loop().set_default_executor(Threads())
         return runner.run(_interruptible(work))
 
 
@@ -87,10 +89,14 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
         if seen == PATIENCE:  # something does not let itself be cancelled, and a person wants out
             os._exit(Exit.INTERRUPTED)
 
+    def signalled() -> None:
+        told_to_end.set()
+        _takers[-1]()
+
     loop = asyncio.get_running_loop()
     _takers.append(interrupt)
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: _takers[-1]())
+        loop.add_signal_handler(number, signalled)
     try:
         return await task
     except asyncio.CancelledError:
