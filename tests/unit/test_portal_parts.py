@@ -12,6 +12,7 @@ from tidemill.domain.lookups import Lookup
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields
 from tidemill.web import portal_basket, portal_query, portal_values
+from tidemill.web.pages import portal_records
 from tidemill.web.portal_basket import Declared
 from tidemill.web.portal_gathering import Candidate, gathered, refused
 from tidemill.web.portal_markdown import html
@@ -116,8 +117,30 @@ def test_a_sheet_has_what_is_declared_first_and_leaves_out_what_is_empty() -> No
     assert [one.title for one in made.prose] == ["B"]
     assert [(one.key, one.value, one.declared) for one in made.further] == [("stray", "0", False)]
     (table,) = made.tables
-    assert table.columns == ["part_id", "n", "m"]
+    assert table.columns == ["Part id", "N", "M"]
     assert [[cell.value for cell in row] for row in table.value] == [["p", "1", ""], ["", "", "2"]]
+
+
+def test_a_table_has_its_columns_in_the_order_of_their_declaration_and_is_headed_as_fields_are() -> None:
+    accessions = [{"url": "u", "has_raw": True, "accession": "a"}]
+    libraries = [{"z": 1, "seq_unit": "cell", "library_id": "L1", "technology": "10x"}]
+    window = Window.of(
+        {
+            "fields": {"seq_unit": {"type": "text", "title": "Sequenced"}},
+            "tables": [
+                {"name": "projects", "describes": "projects", "id": "id", "parallel": [
+                    {"into": "accessions", "columns": {"accession": "ac", "url": "link", "has_raw": "raw", "none": "n"}}
+                ]},
+                {"name": "parts", "describes": "parts", "id": "library_id", "into": "libraries",
+                 "columns": {"tech": {"field": "technology"}, "seq_unit": {}}},
+            ],
+        }
+    )  # fmt: skip
+    made = portal_values.sheet({"accessions": accessions, "libraries": libraries}, {}, portal_records.heads(window))
+    assert [one.columns for one in made.tables] == [
+        ["Accession", "Url", "Has raw"], ["Library id", "Technology", "Sequenced", "Z"]
+    ]  # fmt: skip
+    assert [cell.value for cell in made.tables[0].value[0]] == ["a", "u", "yes"]
 
 
 def test_names_that_would_hide_their_letters_show_it() -> None:

@@ -79,6 +79,8 @@ class Window:
     """The key that names have in the API's JSON."""
     item_fields: Fields = field(default_factory=dict)
     project_fields: Fields = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of each metadata key that holds a list of parts, or of what stands in step: its keys, as they are declared."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """The attributes that the declarations of packages give to computed files, each with its type."""
     per_item: tuple[str, ...] = ()
@@ -101,6 +103,7 @@ class Window:
             id=portal.get("id") or "id",
             item_fields=site.get("fields") or {},
             project_fields=site.get("project_fields") or {},
+            columns=_columns(site.get("tables") or []),
             attributes=_attributes(packages, {**(site.get("fields") or {}), **(site.get("project_fields") or {})}),
             per_item=tuple(package["name"] for package in packages if package.get("per") == "item"),
             portal=portal,
@@ -168,6 +171,19 @@ def _attributes(packages: list[Mapping[str, Any]], fields: Fields) -> dict[str, 
             type_ = "boolean" if looked_up and fields.get(name, {}).get("type") == "boolean" else _type(value)
             found[name] = type_ if found.get(name, type_) == type_ else "text"
     return {name: type_ for name, type_ in found.items() if name not in _OWN[Noun.COMPUTED_FILE]}
+
+
+def _columns(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The keys in each list that metadata files make, in the order of the declarations."""
+    found: dict[str, list[str]] = {}
+    for table in tables:
+        for one in table.get("parallel", ()):
+            found.setdefault(one["into"], []).extend(one["columns"])
+        if table["describes"] == "parts" and (into := table.get("into")):
+            columns = table.get("columns", {})
+            named = [said.get("field") or name for name, said in columns.items() if name != table["id"]]
+            found.setdefault(into, []).extend([columns.get(table["id"], {}).get("field") or table["id"], *named])
+    return {key: list(dict.fromkeys(names)) for key, names in found.items()}
 
 
 def _type(value: Any) -> str:

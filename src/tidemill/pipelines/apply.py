@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -291,8 +292,9 @@ def _details(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Detail]:
 
 
 def _differ(key: str, before: Any, after: Any) -> bool:
-    """Whether two values are not the same; declared fields are shown in their order, which is a part of them."""
-    return bool(before != after) or (key in ("fields", "project_fields") and list(before) != list(after))
+    """Whether two values are not the same; declared fields and columns are shown in their order, a part of them."""
+    ordered = key in ("fields", "project_fields") and list(before) != list(after)
+    return bool(before != after) or ordered or (key == "tables" and orjson.dumps(before) != orjson.dumps(after))
 
 
 def _worth_telling(key: str, value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -33,7 +33,7 @@ class Shown:
     kind: str
     value: Any
     columns: list[str] = field(default_factory=list)
-    """Of a table; its `value` is a list of rows, each a list of `Shown`."""
+    """Of a table: the headings; its `value` is a list of rows, each a list of `Shown`."""
     more: int = 0
     """Rows of a table that are not shown."""
     facet: bool = False
@@ -52,30 +52,41 @@ class Sheet:
     """What the site does not declare, short or not."""
 
 
-def sheet(metadata: Mapping[str, Any], fields: Mapping[str, Mapping[str, Any]]) -> Sheet:
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How tables are headed: the `columns` of each metadata key that holds one, as declared, and what keys are called."""
+
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    called: Callable[[str], str] = lambda key: titled(key)
+
+
+def sheet(metadata: Mapping[str, Any], fields: Mapping[str, Mapping[str, Any]], heads: Heads | None = None) -> Sheet:
     """Metadata as a page shows it: what is declared in the order of the declarations, the rest behind."""
     made = Sheet([], [], [], [])
     for key, declared in fields.items():
         if _empty(value := metadata.get(key)):
             continue
-        one = shown(key, value, declared)
+        one = shown(key, value, declared, heads)
         {"long": made.prose, "table": made.tables}.get(one.kind, made.facts).append(one)
     for key in sorted(metadata.keys() - fields.keys()):
         if not _empty(value := metadata[key]):
-            one = shown(key, value, None)
+            one = shown(key, value, None, heads)
             (made.tables if one.kind == "table" else made.further).append(one)
     return made
 
 
-def shown(key: str, value: Any, declared: Mapping[str, Any] | None) -> Shown:
+def shown(key: str, value: Any, declared: Mapping[str, Any] | None, heads: Heads | None = None) -> Shown:
     """One value of a metadata key; `declared` is what the site says of the key, None for nothing."""
-    says: Mapping[str, Any] = declared or {}
+    says, heads = declared or {}, heads or Heads()
     title = says.get("title") or titled(key)
     facet, known = bool(says.get("facet")), declared is not None
     if _is_table(value):
-        columns = sorted(dict.fromkeys(name for row in value for name in row), key=_not_id)
+        there = sorted(dict.fromkeys(name for row in value for name in row), key=_not_id)
+        declared_first = [name for name in heads.columns.get(key, ()) if name in there]
+        columns = list(dict.fromkeys([*declared_first, *there]))
         rows = [[cell(row.get(name)) for name in columns] for row in value[:MOST_ROWS]]
-        return Shown(key, title, "table", rows, columns, max(0, len(value) - MOST_ROWS), declared=known)
+        more = max(0, len(value) - MOST_ROWS)
+        return Shown(key, title, "table", rows, [heads.called(name) for name in columns], more, declared=known)
     kind, said = _read(value)
     linked = facet and (kind == "chips" or (kind == "text" and isinstance(value, str)))
     return Shown(key, title, kind, said, facet=linked, declared=known)

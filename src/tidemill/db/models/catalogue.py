@@ -38,8 +38,9 @@ class Site(Base):
     which is why this is no jsonb."""
     project_fields: Mapped[Json] = mapped_column(JSON, server_default=text("'{}'::json"))
     """Likewise of projects."""
-    tables: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
-    """The metadata files of its sources, and what they say; see `pipelines.portal_entries`, as for the rest."""
+    tables: Mapped[list[Any]] = mapped_column(JSON, server_default=text("'[]'::json"))
+    """The metadata files of its sources, and what they say; see `pipelines.portal_entries`, as for the rest. The order
+    of their columns is the one in which lists of them are shown."""
     packages: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
     publishing: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     portal: Mapped[Json] = mapped_column(server_default=text("'{}'"))

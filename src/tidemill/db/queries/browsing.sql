@@ -2,7 +2,7 @@
 -- `catalogue/browsing.py`: `matches` and `order` from the pieces at the end, which look at a `value`.
 
 -- site: what the site calls itself and its nouns, what it declares, and which packages it makes.
-select title, vocabulary, fields, project_fields, packages, portal, publishing from site;
+select title, vocabulary, fields, project_fields, tables, packages, portal, publishing from site;
 
 -- copy: the newest copy of the declared fields that is whole.
 select id, columns, long from field_table where ready_at is not null order by id desc limit 1;

@@ -112,7 +112,7 @@ async def _act(request: Request, number: str | None, what: str) -> Response:
                 await datasets.drop(session, person, id_)
     except InvalidFields as error:
         return await _page(request, said(error))
-    begun = "Your dataset was asked for: this page follows it until it is built."
+    begun = "Your dataset was asked for."
     return redirect(HOME, begun if what == "start" else "Forgotten.")
 
 

@@ -15,7 +15,7 @@ from tidemill.domain.shop_window import Noun, Window
 from tidemill.web import portal_basket, wording
 from tidemill.web.pages import portal_lists
 from tidemill.web.pages.portal_door import page, titles_of
-from tidemill.web.portal_values import plain, sheet, titled
+from tidemill.web.portal_values import Heads, plain, sheet, titled
 from tidemill.web.rendering import site_of
 
 router = APIRouter()
@@ -48,7 +48,7 @@ async def _project(request: Request, session: AsyncSession, window: Window, name
         request,
         "portal_project.html",
         project=row,
-        sheet=sheet(row["metadata"], window.project_fields),
+        sheet=sheet(row["metadata"], window.project_fields, heads(window)),
         packages=packages(request, row["computed_files"], window),
         files=files,
         members={"total": total, "rows": rows, "columns": columns},
@@ -65,7 +65,7 @@ async def _item(request: Request, session: AsyncSession, window: Window, name: s
         request,
         "portal_item.html",
         item=row,
-        sheet=sheet(row["metadata"], window.item_fields),
+        sheet=sheet(row["metadata"], window.item_fields, heads(window)),
         packages=packages(request, row["computed_files"], window),
         files=files,
         process=await fetch(session, "items.process", {"item": row["id"]}),
@@ -107,11 +107,16 @@ def _citation(request: Request, window: Window, row: Row) -> str:
 
 
 def _called(name: str, window: Window) -> str:
-    """An attribute as a heading: as the field of that name is called, where there is one."""
+    """An attribute or a column as a heading: as the field of that name is called, where there is one."""
     for fields in (window.project_fields, window.item_fields):
         if title := (fields.get(name) or {}).get("title"):
             return str(title)
     return titled(name)
+
+
+def heads(window: Window) -> Heads:
+    """How tables of metadata are headed."""
+    return Heads(window.columns, lambda key: _called(key, window))
 
 
 def _readable(value: Any) -> str:

@@ -67,8 +67,8 @@ def _sources() -> None:
 def _sites() -> None:
     _fields("json")
     op.add_column("site", sa.Column("project_fields", sa.JSON(), server_default=sa.text("'{}'::json"), nullable=False))
+    op.add_column("site", sa.Column("tables", sa.JSON(), server_default=sa.text("'[]'::json"), nullable=False))
     for name, empty in (
-        ("tables", "[]"),
         ("packages", "[]"),
         ("publishing", "{}"),
         ("portal", "{}"),
