@@ -142,3 +142,12 @@ async def test_forms_in_parts_are_read_too(nobody: httpx2.AsyncClient) -> None:
     cut = {"Content-Type": "multipart/form-data; boundary=x"}
     for headers in (cut, {"Content-Type": "multipart/form-data"}):
         assert (await nobody.post("/v1/tokens", content=b"--x\r\nnonsense", headers=headers)).status_code == 400
+
+
+async def test_what_is_not_there_is_answered_with_all_that_is(nobody: httpx2.AsyncClient) -> None:
+    said = await nobody.get("/v1/nonsense")
+    assert (said.status_code, said.json()["detail"]) == (
+        404,
+        "There is no 'nonsense' here; there are: projects, samples, project-options, sample-options, computed-files, "
+        "datasets, docs, original-files, schema, stats, tokens.",
+    )

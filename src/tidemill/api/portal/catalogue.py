@@ -73,7 +73,7 @@ async def listing(request: Request, session: Session, shown: Shown, collection: 
         fields = shown.fields(noun)
         named = [name for name, declared in fields.items() if declared.get("facet")]
         return Json(await browsing.options(session, shown, noun, named))
-    noun = _noun(shown, collection)
+    noun = _noun(request, shown, collection)
     query = asked(request, shown, noun)
     results: list[dict[str, Any]]
     if noun is Noun.PROJECT:
@@ -90,12 +90,12 @@ async def detail(request: Request, session: Session, shown: Shown, collection: s
     """One record; or how often a field has which value."""
     if collection in option_lists(shown):
         return Json(await _values(request, session, shown, option_lists(shown)[collection], name))
-    return await one(session, shown, collection, name)
+    return await one(request, session, shown, collection, name)
 
 
-async def one(session: AsyncSession, shown: Window, collection: str, name: str) -> Response:
+async def one(request: Request, session: AsyncSession, shown: Window, collection: str, name: str) -> Response:
     """One project with its items, or one item."""
-    if _noun(shown, collection) is Noun.ITEM:
+    if _noun(request, shown, collection) is Noun.ITEM:
         return Json(shapes.item(shown, await browsing.item(session, shown, name)))
     row = await browsing.project(session, shown, name)
     members = [shapes.item(shown, member) for member in await browsing.project_items(session, shown, name)]
@@ -111,9 +111,9 @@ async def _values(request: Request, session: AsyncSession, shown: Window, noun: 
     return {"field": found.name, "title": found.title, "type": found.type, "values": values, "more": found.more}
 
 
-def _noun(shown: Window, collection: str) -> Noun:
+def _noun(request: Request, shown: Window, collection: str) -> Noun:
     noun = collections(shown).get(collection)
     if noun is None:
-        there = ", ".join([*collections(shown), "computed-files", "tokens", *option_lists(shown), "stats"])
+        there = ", ".join([*collections(shown), *option_lists(shown), *request.app.state.fixed])
         raise NotFound(f"There is no {collection[:60]!r} here; there are: {there}.")
     return noun

@@ -34,7 +34,7 @@ async def manifest(
 ) -> Response:
     """Name, size and SHA-256 of each file; with an `API-KEY` a link to each, which counts as a download."""
     if catalogue.collections(shown).get(collection) is not Noun.PROJECT:
-        return await catalogue.one(session, shown, collection, f"{name}/manifest")
+        return await catalogue.one(request, session, shown, collection, f"{name}/manifest")
     form = format or _accepted(request)
     files = await manifests.listed(session, name, per=per, packages=package)
     if key_of(request) is not None or form == "curl":
