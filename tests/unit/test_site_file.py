@@ -123,6 +123,18 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
             "3: source 's' is at s3://, which names no",
         ),
         (
+            SOURCE.replace('url = "s"', 'url = "gs://b"\nregion = "eu"') + "pattern = '{item}'",
+            "4: source 's' has region, which says nothing of gs://…; there are: endpoint, anonymous.",
+        ),
+        (
+            SOURCE.replace('url = "s"', 'url = "s"\nanonymous = true') + "pattern = '{item}'",
+            "4: source 's' has anonymous, which says nothing of a folder; leave it out.",
+        ),
+        (
+            "[publishing]\nstore = 'az://b'\nregion = 'eu'",
+            "3: publishing has region, which says nothing of az://…; there are: endpoint, anonymous.",
+        ),
+        (
             "[publishing]\nstore = 'ftp://b'",
             "2: publishing: the store is at ftp://…, which cannot be read; ",
         ),

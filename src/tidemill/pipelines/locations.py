@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tidemill.storage.stores import SCHEMES
@@ -15,6 +17,21 @@ def located_store(text: str, folder: Path) -> str:
     parts = urlsplit(text)
     path = unquote(parts.path) if parts.scheme == "file" else text
     return (folder / Path(path).expanduser()).resolve().as_uri()
+
+
+_TAKES = {"s3": ("endpoint", "region", "anonymous"), "gs": ("endpoint", "anonymous"), "az": ("endpoint", "anonymous")}
+"""What can be said of a service, by the beginning of its URL; of a folder, nothing."""
+
+
+def idle_options(text: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Options of what lies there that would do nothing: each with why, and what would be right."""
+    scheme = text.partition("://")[0] if "://" in text else "file"
+    takes = _TAKES.get(scheme, ())
+    of = f"of {scheme}://…" if takes else "of a folder"
+    right = f"there are: {', '.join(takes)}" if takes else "leave it out"
+    for key, value in given.items():
+        if value and key not in takes:
+            yield key, f"has {key}, which says nothing {of}; {right}."
 
 
 def store_fault(key: str, text: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import InvalidInput
-from tidemill.pipelines.locations import located_store, store_fault
+from tidemill.pipelines.locations import idle_options, located_store, store_fault
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.packages_check import package_faults
 from tidemill.pipelines.portal_words import word_faults
@@ -61,6 +61,10 @@ def _publishing_faults(content: SiteContent) -> Faults:
     store = content.publishing.store
     if store is not None and (fault := store_fault("store", store)):
         yield ("publishing", "store"), f"publishing: the store {fault}"
+    elif store is not None:
+        given = {"endpoint": content.publishing.endpoint, "region": content.publishing.region}
+        for key, fault in idle_options(store, given):
+            yield ("publishing", key), f"publishing {fault}"
     if store is None and content.publishing.upload:
         yield (
             ("publishing", "upload"),

@@ -18,7 +18,7 @@ from tidemill.errors import AddressForbidden, InvalidInput, SiteFileError
 from tidemill.executors.addresses import parse_url
 from tidemill.pipelines.apps import AppSettings, check_basics
 from tidemill.pipelines.engine_keys import Fault, located, option_faults, unknown_placeholders
-from tidemill.pipelines.locations import located_store, store_fault
+from tidemill.pipelines.locations import idle_options, located_store, store_fault
 from tidemill.pipelines.pipelines import step_names
 from tidemill.pipelines.portal_check import portal_faults
 from tidemill.pipelines.schedules import cron_fault
@@ -145,6 +145,9 @@ def _schedule_faults(n: int, schedule: ScheduleEntry) -> Iterator[tuple[Place, s
 def _source_faults(n: int, source: SourceEntry) -> Iterator[tuple[Place, str]]:
     if fault := store_fault("url", source.url):
         yield ("sources", n, "url"), f"source {source.name!r} {fault}"
+    else:
+        for key, fault in idle_options(source.url, source.options()):
+            yield ("sources", n, key), f"source {source.name!r} {fault}"
     for position, rule in enumerate(source.layout):
         try:
             compile_pattern(rule.rule())

@@ -54,7 +54,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """How tables are headed: the `columns` of each metadata key that holds one, as declared, and what keys are called."""
+    """How tables are headed: the `columns` of each metadata key that holds one, as declared; what a key is called."""
 
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     called: Callable[[str], str] = lambda key: titled(key)
