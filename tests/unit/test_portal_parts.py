@@ -15,7 +15,7 @@ from tidemill.web import portal_basket, portal_query, portal_values
 from tidemill.web.pages import portal_records
 from tidemill.web.portal_basket import Declared
 from tidemill.web.portal_gathering import Candidate, gathered, refused
-from tidemill.web.portal_markdown import html
+from tidemill.web.portal_markdown import headed, html
 from tidemill.web.portal_values import breakable
 
 WINDOW = Window(
@@ -167,6 +167,13 @@ def test_markdown_is_harmless_and_stays_at_home() -> None:
     assert 'href="javascript' not in made
     assert 'href="//' not in made
     assert '<a href="/portal/terms" rel="noopener noreferrer">c</a>' in made
+
+
+def test_a_text_that_begins_with_a_heading_gives_it_to_the_page() -> None:
+    assert headed("Terms of *use*\n===\n\nBe kind. <b>") == ("Terms of use", "<p>Be kind. &lt;b&gt;</p>\n")
+    assert headed("# <script>\n\n# Two") == ("<script>", "<h2>Two</h2>\n")
+    for text in ("", "#", "Be kind.\n\n# Later", "## Second"):
+        assert headed(text) == ("", html(text))
 
 
 PACKAGES = [

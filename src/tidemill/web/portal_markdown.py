@@ -18,7 +18,20 @@ _reader.validateLink = lambda url: _ADDRESS.match(url) is not None  # type: igno
 @lru_cache(maxsize=64)
 def html(text: str) -> Markup:
     """CommonMark with tables; its headings come below a page's own, addresses but those of web and mail stay text."""
+    return _html(_reader.parse(text))
+
+
+@lru_cache(maxsize=64)
+def headed(text: str) -> tuple[str, Markup]:
+    """The heading that a text begins with, as plain words (empty: there is none), and the rest as `html` has it."""
     tokens = _reader.parse(text)
+    if len(tokens) < 3 or (tokens[0].type, tokens[0].tag) != ("heading_open", "h1"):
+        return "", _html(tokens)
+    words = "".join(" " if part.type.endswith("break") else part.content for part in tokens[1].children or ())
+    return (words, _html(tokens[3:])) if words.strip() else ("", _html(tokens))
+
+
+def _html(tokens: list[Token]) -> Markup:
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"

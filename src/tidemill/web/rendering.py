@@ -71,6 +71,7 @@ _templates.filters.update(
     path=lambda name: quote(str(name), safe=""),
     quiet_hours=quiet_hours.in_words,
     markdown=portal_markdown.html,
+    headed=portal_markdown.headed,
     paragraphs=portal_values.paragraphs,
     titled=portal_values.titled,
     visible=portal_values.visible,
