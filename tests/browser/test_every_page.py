@@ -15,6 +15,7 @@ PATHS = [
     "/", "/runs", "/runs/1", "/runs/1/retry", "/runs/1/rerun", "/runs/1/cancel", "/runs/1/priority", "/items",
     "/items/item-0", "/records/item-0", "/batches", "/batches/new", "/batches/batch-item", "/apps", "/apps/same",
     "/pipelines", "/pipelines/pipe-item", "/computed-files", "/computed-files/retire",
+    "/sources", "/load-metadata",
 ]  # fmt: skip
 
 AUDIT = """() => {

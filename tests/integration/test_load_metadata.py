@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -751,3 +752,35 @@ async def test_metadata_are_loaded_over_the_api_by_who_may(portal: Portal, datab
         assert (fault["row"], fault["column"]) == (2, "age")
         assert (await ask(Role.OPERATOR, {"source": "nowhere"}))[0] == 404
         assert (await ask(Role.OPERATOR, {"project": "SCPCP999990"}))[0] == 422
+
+
+async def test_metadata_are_loaded_on_a_page_that_first_says_what_it_will_do(
+    portal: Portal, database_url: str, tmp_path: Path
+) -> None:
+    async with portal.database.begin() as session:
+        reader, _ = await tokens.create(session, "reader", Role.READER)
+    async with web_site(portal.database, database_url, tmp_path) as web:
+
+        async def press(**fields: str) -> str:
+            answer = await web.client.post("/load-metadata", data=fields, follow_redirects=True)
+            while "being l" in answer.text:
+                answer = await web.client.get("/load-metadata")
+            return " ".join(re.sub("<[^>]+>", " ", answer.text).split())
+
+        assert 'href="/load-metadata"' in (await web.client.get("/sources")).text
+        assert "See what a load would do" in (await web.client.get("/load-metadata")).text
+        refused = await web.client.post("/load-metadata", headers={"Authorization": f"Bearer {reader}"})
+        assert refused.status_code == 403
+        look = await press(dry_run="true")
+        assert "3 projects new" in look
+        assert "Nothing was changed." in look
+        assert (await portal.projects())["SCPCP999990"]["described"] is None
+        done = await press()
+        assert "SCPCP999990 created" in done
+        assert (await portal.projects())["SCPCP999990"]["described"] is not None
+        assert "There is nothing to do." in await press(dry_run="true")
+        await portal.sync({"SCPCP999990/samples_metadata.csv": SAMPLES + "SCPCS999990,old,x\n"})
+        wrong = await press(dry_run="true", existing="true")
+        assert "Nothing was written." in wrong
+        assert re.search(r"SCPCP999990/samples_metadata\.csv 2 age [^.]*old", wrong)
+        assert "Load now" not in wrong

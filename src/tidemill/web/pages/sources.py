@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from tidemill.catalogue import sources as service
 from tidemill.catalogue.sync import sync
 from tidemill.catalogue.sync_report import SyncReport
+from tidemill.db.database import fetch_one
 from tidemill.errors import Conflict, TidemillError
 from tidemill.web.rendering import redirect, render, site_of
 
@@ -30,7 +31,8 @@ async def sources(request: Request) -> HTMLResponse:
     """All sources."""
     async with site_of(request).database.begin() as session:
         found = await service.listing(session)
-    return render(request, "sources.html", sources=found)
+        declared = await fetch_one(session, "metadata.site")
+    return render(request, "sources.html", sources=found, tables=bool(declared and declared["tables"]))
 
 
 @router.get("/sources/{name}")
