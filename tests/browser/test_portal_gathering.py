@@ -73,6 +73,39 @@ async def test_one_box_ticks_the_page_and_shift_a_stretch(place: Place, stroll: 
     )
 
 
+async def test_ticks_stay_while_the_pages_of_a_list_are_turned(place: Place, stroll: Stroll, shelves: Path) -> None:
+    async with place.site.database.begin() as session:
+        session.add_all(Item(name=f"X{n:03}", details={"sex": "Male"}) for n in range(60))
+    page = await stroll("/portal")
+    await accept(page, place)
+    await page.goto(f"{place.url}/portal/samples")
+    button, others = page.locator("#gathering [data-count]"), page.locator("[data-elsewhere]")
+    for name in ("SCPCS000001", "SCPCS000005"):
+        await page.get_by_label(f"Choose {name}").check()
+    await expect(others).to_be_hidden()
+    await page.get_by_role("link", name="Next").click()
+    await expect(others).to_contain_text("2 chosen, 2 of them on other pages")
+    await page.get_by_label("Choose X059").check()
+    await expect(button).to_have_text("Put 3 chosen into the basket")
+    await page.get_by_role("link", name="Previous").click()
+    await expect(others).to_contain_text("3 chosen, 1 of them on other pages")
+    await expect(page.get_by_label("Choose SCPCS000005")).to_be_checked()
+    await page.get_by_role("link", name="Female").first.click()
+    await expect(page.locator(".found b")).to_have_text("2")
+    await expect(button).to_have_text("Put the chosen into the basket")
+    await page.go_back()
+    await expect(button).to_have_text("Put 3 chosen into the basket")
+    await page.get_by_role("button", name="Clear them all").click()
+    await expect(button).to_have_text("Put the chosen into the basket")
+    await page.get_by_label("Choose SCPCS000005").check()
+    await page.goto(f"{place.url}/portal/samples?page=2&sort=scpca_id")
+    await page.get_by_role("button", name="Put 1 chosen").click()
+    await expect(page.locator(".notice").first).to_have_text(
+        "1 sample came into your basket. It has 1 thing in it now."
+    )
+    await expect(button).to_have_text("Put the chosen into the basket")
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 async def test_a_value_is_found_among_many(place: Place, stroll: Stroll, shelves: Path, scripts: bool) -> None:
     async with place.site.database.begin() as session:

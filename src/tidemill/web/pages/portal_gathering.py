@@ -26,6 +26,8 @@ from tidemill.web.portal_gathering import Candidate, Outcome
 from tidemill.web.rendering import redirect, site_of
 
 router = APIRouter()
+FIELDS = 1000
+"""Fields of the form besides the names that are chosen."""
 TRIES = 5
 """How often the rest is tried when some cannot be had; a hundred faults are told at a time."""
 
@@ -34,7 +36,7 @@ TRIES = 5
 async def gather(request: Request) -> Response:
     """Put what is ticked into the basket (`which` is `chosen`), or all that the list finds, and say what became of
     it."""
-    form = await request.form()
+    form = await request.form(max_fields=MOST + FIELDS)
     back = local(words(form, "back")) or HOME
     if (asked := to_terms(request, back, person=True)) is not None:
         return asked
@@ -88,7 +90,8 @@ async def _rows(session: AsyncSession, window: Window, form: FormData) -> tuple[
     if words(form, "which") == "all":
         query = portal_query.query_of(wanted, window, noun, MOST)
     elif names:
-        query = Query((Filter(window.id, "text", Lookup.IN, tuple(names[:MOST])),), limit=MOST)
+        _check(len(names), window.words.projects if noun is Noun.PROJECT else window.words.items)
+        query = Query((Filter(window.id, "text", Lookup.IN, tuple(names)),), limit=MOST)
     else:
         raise InvalidInput("Nothing was chosen.", hint="Tick the boxes of what you want first.")
     if noun is Noun.ITEM:

@@ -28,21 +28,93 @@ document.addEventListener("click", async (event) => {
 });
 
 // How many rows are ticked stands on the button that takes them; one box ticks the whole page, Shift ticks a stretch.
+// What is ticked stays while the pages of a list are turned, in whatever order it is: a list is its filters and its search.
 let last = null;
+const SENT = "tidemill-sent";
 function ticks() {
   return [...document.querySelectorAll("input.tick[name]")];
 }
-function showTicks() {
-  const all = ticks();
-  const chosen = all.filter((box) => box.checked).length;
-  const button = document.querySelector("#gathering [data-count]");
-  if (button) button.textContent = chosen ? button.dataset.count.replace("{}", chosen.toLocaleString("en")) : button.dataset.none;
-  const whole = document.querySelector("[data-tick-all]");
-  if (whole) {
-    whole.checked = chosen > 0 && chosen === all.length;
-    whole.indeterminate = chosen > 0 && chosen < all.length;
+function listName() {
+  const form = document.querySelector("#gathering");
+  if (!form) return null;
+  const asked = new URLSearchParams(form.elements.query.value);
+  for (const name of ["page", "sort"]) asked.delete(name);
+  return `tidemill-chosen ${form.elements.noun.value} ${asked}`;
+}
+// A browser may refuse to keep anything: then the ticks of this page are all that there are.
+function kept() {
+  try {
+    return new Set(JSON.parse(sessionStorage.getItem(listName()) ?? "[]"));
+  } catch {
+    return new Set();
   }
 }
+function keep(chosen) {
+  try {
+    if (chosen.size) sessionStorage.setItem(listName(), JSON.stringify([...chosen]));
+    else sessionStorage.removeItem(listName());
+  } catch { /* see above */ }
+}
+function keepTicks() {
+  const chosen = kept();
+  for (const box of ticks()) chosen[box.checked ? "add" : "delete"](box.value);
+  keep(chosen);
+}
+function elsewhere() {
+  const here = new Set(ticks().map((box) => box.value));
+  return [...kept()].filter((name) => !here.has(name));
+}
+function restoreTicks() {
+  if (!listName()) return;
+  const chosen = kept();
+  for (const box of ticks()) box.checked = chosen.has(box.value);
+  showTicks();
+}
+function showTicks() {
+  const all = ticks();
+  const here = all.filter((box) => box.checked).length;
+  const others = elsewhere().length;
+  const chosen = here + others;
+  const button = document.querySelector("#gathering [data-count]");
+  if (button) button.textContent = chosen ? button.dataset.count.replace("{}", chosen.toLocaleString("en")) : button.dataset.none;
+  const told = document.querySelector("#gathering [data-elsewhere]");
+  if (told) {
+    told.hidden = !others;
+    told.firstElementChild.textContent = others
+      ? `${chosen.toLocaleString("en")} chosen, ${others.toLocaleString("en")} of them on other pages`
+      : "";
+  }
+  const whole = document.querySelector("[data-tick-all]");
+  if (whole) {
+    whole.checked = here > 0 && here === all.length;
+    whole.indeterminate = here > 0 && here < all.length;
+  }
+}
+// What was sent is chosen no longer once the list says that it came in; where it was refused, or terms came between, it is.
+function forgetSent() {
+  try {
+    const sent = sessionStorage.getItem(SENT);
+    sessionStorage.removeItem(SENT);
+    if (sent && sent === listName() && document.querySelector("#main > .notice.good")) sessionStorage.removeItem(sent);
+  } catch { /* see above */ }
+}
+document.addEventListener("submit", (event) => {
+  if (event.target.id !== "gathering" || event.submitter?.value !== "chosen") return;
+  for (const old of event.target.querySelectorAll("input[data-from-elsewhere]")) old.remove();
+  for (const value of elsewhere()) {
+    const field = Object.assign(document.createElement("input"), { type: "hidden", name: "name", value });
+    field.dataset.fromElsewhere = "";
+    event.target.append(field);
+  }
+  try {
+    sessionStorage.setItem(SENT, listName());
+  } catch { /* see above */ }
+});
+document.addEventListener("click", (event) => {
+  if (!event.target.closest?.("button[data-untick]")) return;
+  keep(new Set());
+  restoreTicks();
+});
 document.addEventListener("click", (event) => {
   const box = event.target.closest?.("input.tick");
   if (!box) return;
@@ -53,9 +125,10 @@ document.addEventListener("click", (event) => {
     for (const one of all.slice(from, to + 1)) one.checked = box.checked;
   }
   last = box.name ? box : null;
+  keepTicks();
   showTicks();
 });
-addEventListener("pageshow", showTicks);
+addEventListener("pageshow", restoreTicks);
 
 // On a narrow screen the filters begin folded; whoever opened them finds them open after the next choice.
 const narrow = matchMedia("(max-width: 820px)");
@@ -82,7 +155,7 @@ document.addEventListener("htmx:afterSwap", () => {
   }
   opened = [];
   fold();
-  showTicks();
+  restoreTicks();
   showAges();
   const heard = document.getElementById("heard");
   if (heard) heard.textContent = document.querySelector("[data-hear]")?.textContent.replace(/\s+/g, " ").trim() ?? "";
@@ -91,3 +164,5 @@ document.addEventListener("htmx:afterSwap", () => {
 const search = document.querySelector("#search");
 if (search && matchMedia("(hover: hover)").matches) search.placeholder = "press / to search";
 fold();
+forgetSent();
+restoreTicks();
