@@ -22,6 +22,7 @@ TidemillError
 │   └── SiteUnavailable   a site cannot be reached over HTTP, or cannot answer now
 ├── DatabaseRefused       PostgreSQL refused a statement: what it was given breaks a rule of the tables
 ├── StorageError          the object store failed
+│   ├── StorageRefused    it will not do it until somebody mends something
 │   └── StorageAway       it cannot be reached now, or has not what it should have
 └── ImportRefused         another system, whose records are taken over, did not answer as it should
 """
@@ -137,6 +138,10 @@ class DatabaseRefused(TidemillError):
 
 class StorageError(TidemillError):
     """The object store did not do what was asked."""
+
+
+class StorageRefused(StorageError):
+    """The store will not do it, however often it is asked, until somebody mends something."""
 
 
 class StorageAway(StorageError):

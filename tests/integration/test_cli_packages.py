@@ -131,6 +131,34 @@ def test_packages_that_nothing_calls_for_are_told_and_purged(tidemill: Program) 
     assert "Nothing is left over" in tidemill("purge-computed-files").err
 
 
+def test_bytes_that_are_gone_are_listed_and_made_again(tidemill: Program) -> None:
+    laid(tidemill)
+    tidemill("generate-computed-files")
+    assert "3 computed files looked at: all are in their stores." in tidemill("computed-files", "--check").err
+    (row,) = [row for row in tidemill("computed-files", "--json").json if row["name"] == "S1.zip"]
+    lost = Path(urlsplit(row["store"]).path) / row["key"]
+    lost.unlink()
+    told = tidemill("computed-files", "--check", "--project-id", "P1", "--json", code=1).json
+    assert [(one["name"], one["why"]) for one in told["amiss"]] == [
+        ("S1.zip", f"its bytes are gone from {row['store']}")
+    ]
+    assert "S1.zip" in tidemill("computed-files", "--check", code=1).out
+    tidemill("computed-files", "--check", "--replaced", code=2)
+    assert "1 package of" in tidemill("generate-computed-files", "--dry-run").out
+    assert "Packages: 1 made." in tidemill("generate-computed-files").out
+    assert lost.stat().st_size == row["size"]
+
+
+def test_projects_that_there_are_not_and_a_store_that_cannot_be_written(tidemill: Program) -> None:
+    laid(tidemill)
+    for command in ("generate-computed-files", "dispatch-to-batch", "computed-files"):
+        assert "There is no project named 'NOPE'." in tidemill(command, "--project-id", "NOPE", code=4).err
+    tidemill.site.mkdir(exist_ok=True)
+    (tidemill.site / "packages").write_text("no folder")
+    assert "cannot be written to: file exists." in tidemill("dispatch-to-batch", code=10).err
+    assert tidemill("runs", "--json").json == []
+
+
 def test_the_members_of_a_package_are_listed(tidemill: Program) -> None:
     laid(tidemill)
     tidemill("generate-computed-files")

@@ -12,7 +12,7 @@ from tests.webserver import web_site
 
 from tidemill.catalogue import items
 from tidemill.db.database import Database
-from tidemill.errors import Conflict, NotFound, UnknownIds
+from tidemill.errors import Conflict, NotFound
 from tidemill.publishing import computed_files, left_over, package_runs, retiring
 from tidemill.publishing.left_over import LeftOver
 from tidemill.publishing.package_runs import Wish
@@ -114,7 +114,7 @@ async def test_an_item_that_went_to_another_project_took_its_package_along(porta
     await portal.run_sql("update item set status = 'bad' where name = 'S2'")
     assert set(await found(portal, "P1")) == {"P1_ALL.zip", "S2.zip"}
     assert await found(portal, "P2") == {}
-    with pytest.raises(UnknownIds):
+    with pytest.raises(NotFound):
         await found(portal, "P9")
 
 

@@ -14,7 +14,7 @@ from tests.packing import built
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database
 from tidemill.domain.package_plan import FileEntry, PackagePlan, StorePlace, TextEntry, read_plan
-from tidemill.errors import InvalidInput, UnknownIds
+from tidemill.errors import InvalidInput, NotFound
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.pipelines import apply
 from tidemill.pipelines.site_file import parse_site_file
@@ -254,7 +254,7 @@ async def test_what_is_left_out_and_why(database: Database, folder: Path) -> Non
 
 async def test_only_the_projects_that_are_asked_for(database: Database, folder: Path) -> None:
     assert {plan.project for plan in (await _plans(database, "P1", "P0")).values()} == {"P0", "P1"}
-    with pytest.raises(UnknownIds, match="P9"):
+    with pytest.raises(NotFound, match=r"There is no project named 'P9'\."):
         await _plans(database, "P1", "P9")
 
 

@@ -11,11 +11,14 @@ from tests.packaging import Portal
 from tests.s3_server import CREDENTIALS, s3_server
 
 from tidemill.db.database import Database
-from tidemill.errors import Conflict, InvalidInput, UnknownIds
-from tidemill.publishing import computed_files, objects, package_runs, purging
+from tidemill.errors import Conflict, InvalidInput, NotFound, StorageRefused
+from tidemill.publishing import checking, computed_files, objects, package_runs, purging
+from tidemill.publishing.objects import Unseen
 from tidemill.runner import go_back, redo, runs
 from tidemill.runner.redo import Filter
+from tidemill.storage import stores
 from tidemill.storage.documents import DocumentStore
+from tidemill.storage.s3 import client
 
 
 @pytest.fixture
@@ -286,7 +289,7 @@ async def test_a_package_cannot_be_named_like_an_item(portal: Portal) -> None:
 
 
 async def test_unknown_projects_are_told(portal: Portal) -> None:
-    with pytest.raises(UnknownIds, match="P9"):
+    with pytest.raises(NotFound, match=r"There is no project named 'P9'\."):
         await portal.begin(projects=["P1", "P9"])
 
 
@@ -357,3 +360,85 @@ async def test_a_purged_project_that_comes_again_is_published_again(portal: Port
     await portal.work(begun.run)
     await portal.register()
     assert set(await portal.current()) == {"P1_ALL.zip", "S1.zip"}
+
+
+async def test_packages_whose_bytes_are_gone_are_made_again(portal: Portal) -> None:
+    await portal.made()
+    old = await portal.current()
+    (portal.packages / old["S1.zip"]["key"]).unlink()
+    (portal.packages / old["S2.zip"]["key"]).write_bytes(b"cut")
+    begun = await portal.made()
+    why = {one.name: one.why for one in begun.due}
+    assert why["S1.zip"] == f"its bytes are gone from {portal.packages.as_uri()}"
+    assert why["S2.zip"] == f"3 bytes lie in {portal.packages.as_uri()} where it has {old['S2.zip']['size']:,}"
+    assert (sorted(why), begun.unchanged) == (["S1.zip", "S2.zip"], 1)
+    new = await portal.current()
+    assert {name: row["id"] for name, row in new.items()} == {name: row["id"] for name, row in old.items()}
+    assert portal.lying() == {row["key"] for row in new.values()}
+    assert (await portal.begin()).unchanged == 3
+
+
+async def test_a_store_that_does_not_answer_is_not_one_that_lost_its_packages(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(stores, "RETRIES", 0)
+    with s3_server("out") as endpoint:
+        await portal.publish(store="s3://out", endpoint=endpoint, region="us-east-1", upload=True)
+        await portal.made()
+    begun = await portal.begin()
+    assert (begun.run, begun.unchanged) == (None, 3)
+    (unseen,) = begun.unseen
+    assert unseen == Unseen("s3://out", 3, "s3://out cannot be looked at: the service does not answer.")
+    async with portal.database.begin() as session:
+        checked = await checking.check(session)
+    assert (checked.seen, checked.amiss, checked.unseen) == (0, [], [unseen])
+
+
+async def test_nothing_begins_where_the_store_cannot_be_written(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as endpoint:
+        await portal.publish(store="s3://nowhere", endpoint=endpoint, region="us-east-1", upload=True)
+        with pytest.raises(StorageRefused, match=r"^s3://nowhere cannot be written: there is no such bucket\.$"):
+            await portal.begin()
+    portal.packages.parent.mkdir(exist_ok=True)
+    portal.packages.write_text("no folder")
+    await portal.publish()
+    with pytest.raises(StorageRefused, match="cannot be written to: file exists"):
+        await portal.begin()
+    assert await portal.value("select count(*) from run") == 0
+
+
+async def test_a_bucket_that_goes_during_a_run_fails_its_packages_at_once_and_alike(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server("leaving") as endpoint:
+        await portal.publish(store="s3://leaving", endpoint=endpoint, region="us-east-1", upload=True)
+        begun = await portal.begin()
+        client({"endpoint": endpoint}).delete_bucket(Bucket="leaving")
+        await portal.work(begun.run)
+    async with portal.database.begin() as session:
+        rows = await package_runs.progress(session, begun.run or 0)
+    assert {row["reason"] for row in rows} == {"s3://leaving cannot be written: there is no such bucket."}
+    assert await portal.value("select count(*) from attempt") == 3
+
+
+async def test_files_whose_bytes_are_gone_are_listed_and_nothing_is_changed(portal: Portal) -> None:
+    await portal.made()
+    current = await portal.current()
+    (portal.packages / current["S1.zip"]["key"]).unlink()
+    async with portal.database.begin() as session:
+        checked = await checking.check(session, projects=["P1"])
+        with pytest.raises(NotFound, match="There is no project named 'P9'"):
+            await checking.check(session, projects=["P9"])
+    (amiss,) = checked.amiss
+    assert (amiss.id, amiss.name, amiss.key) == (current["S1.zip"]["id"], "S1.zip", current["S1.zip"]["key"])
+    assert amiss.why == f"its bytes are gone from {portal.packages.as_uri()}"
+    assert (checked.seen, checked.unseen) == (3, [])
+    assert await portal.current() == current

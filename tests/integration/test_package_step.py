@@ -15,7 +15,7 @@ from tests.program import Program
 
 from tidemill.db.database import Database
 from tidemill.domain.package_plan import StorePlace
-from tidemill.errors import Conflict, InvalidInput, StorageError
+from tidemill.errors import Conflict, InvalidInput, StorageError, StorageRefused
 from tidemill.executors.contract import AppCall, Done, Failed, Progress, Report, Work
 from tidemill.executors.package import PackageExecutor
 from tidemill.pipelines import apps
@@ -53,6 +53,7 @@ async def test_what_the_step_puts_out(here: Path, tmp_path: Path) -> None:
     ("error", "retry"),
     [
         (StorageError("the store is away"), True),
+        (StorageRefused("there is no such bucket"), False),
         (Conflict("a changed while it was packed: sync again."), False),
         (InvalidInput("no plan", hint="A plan is …"), False),
     ],

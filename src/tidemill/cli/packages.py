@@ -13,11 +13,20 @@ from tidemill.cli.exits import Exit
 from tidemill.cli.load_metadata import Bucket, Projects, ReloadExisting, ReloadLocked
 from tidemill.cli.output import AsJson, count, emit, say, table, tell
 from tidemill.cli.packing_options import DryRun, Making, Which, having
-from tidemill.cli.packing_words import at_it, left_over_told, say_beginning, say_end, say_left_over, say_rehearsal
+from tidemill.cli.packing_words import (
+    at_it,
+    left_over_told,
+    say_beginning,
+    say_end,
+    say_left_over,
+    say_rehearsal,
+    tell_checked,
+)
 
 if TYPE_CHECKING:
     from tidemill.cli.packing import Attended
     from tidemill.main import Site
+    from tidemill.publishing.checking import Checked
     from tidemill.publishing.members import Members
     from tidemill.publishing.package_runs import Begun, Wish
     from tidemill.publishing.removing import Removed
@@ -92,11 +101,18 @@ def computed_files(
     members: Annotated[
         int | None, typer.Option("--members", help="List what is in the computed file of this id.", show_default=False)
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look whether their bytes lie in their stores, and list those that do not.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, in order of name.")] = 1000,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many first.")] = 0,
     json: AsJson = False,
 ) -> None:
     """List the packages with their computed files: size, SHA-256, when each was made, and how it stands."""
+    if check:
+        if members is not None or replaced or left_over:
+            raise typer.BadParameter("--check looks at all that can be had; of --project-id, if given.")
+        raise typer.Exit(_tell_checked(door.run(_checked(project_id)), json))
     if members is not None:
         return _tell_members(door.run(_members(members, limit, offset)), offset, json)
     asked = {"projects": project_id or None, "replaced": replaced, "left_over": left_over}
@@ -149,6 +165,21 @@ def _tell_members(found: Members, offset: int, json: bool) -> None:
     if len(found.rows) < found.total:
         say(f"{offset + 1:,} to {offset + len(found.rows):,} of {count(found.total, 'member')}; --offset for others.")
     return None
+
+
+async def _checked(projects: list[str] | None) -> Checked:
+    from tidemill.publishing.checking import check
+
+    async with door.opened() as site, site.database.begin() as session:
+        return await check(session, projects=projects or None)
+
+
+def _tell_checked(checked: Checked, json: bool) -> Exit:
+    if json:
+        emit(asdict(checked))
+    else:
+        tell_checked(checked)
+    return Exit.SOME_FAILED if checked.amiss or checked.unseen else Exit.OK
 
 
 async def _begun(site: Site, wished: dict[str, Any], json: bool) -> Begun:
@@ -266,6 +297,7 @@ def _told(begun: Begun, attended: Attended | None = None, removed: list[Removed]
             for one in begun.due
         ],
         "left_over": [left_over_told(one) for one in begun.left_over],
+        "unseen": [asdict(one) for one in begun.unseen],
     }
     if attended is None:
         return told

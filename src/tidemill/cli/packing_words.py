@@ -12,6 +12,7 @@ from tidemill.executors.amounts import amount
 
 if TYPE_CHECKING:
     from tidemill.cli.packing import Attended
+    from tidemill.publishing.checking import Checked
     from tidemill.publishing.left_over import LeftOver
     from tidemill.publishing.package_runs import Begun
     from tidemill.publishing.planning import LeftOut
@@ -26,6 +27,7 @@ LOCKED = "the project is locked"
 def say_beginning(begun: Begun) -> None:
     """What has begun, and what was left alone or out."""
     _tell_faults(begun)
+    _tell_unseen(begun)
     if begun.run:
         say(f"Run {begun.run}: {count(len(begun.packages), 'package')} of {amount(begun.size)} to {begun.store.url}.")
     if begun.busy:
@@ -87,18 +89,44 @@ def _tell_faults(begun: Begun) -> None:
         say("`tidemill load-data` loads the metadata first.")
 
 
+def _tell_unseen(begun: Begun) -> None:
+    """What could not be looked at."""
+    for one in begun.unseen:
+        tell(f"✕ {count(one.count, 'package')} could not be looked at, and counted as there: {one.why}")
+
+
+def tell_checked(checked: Checked) -> None:
+    """Which computed files are not in their stores as they should be."""
+    for one in checked.unseen:
+        tell(f"✕ {count(one.count, 'computed file')} could not be looked at: {one.why}")
+    if checked.amiss:
+        table(
+            ["id#", "name", "size#", "key", "what is wrong"],
+            ([one.id, one.name, amount(one.size), one.key, one.why] for one in checked.amiss),
+            empty="",
+        )
+        say("`tidemill generate-computed-files` makes them again.")
+    else:
+        say(f"{count(checked.seen, 'computed file')} looked at: all are in their stores.")
+
+
 def _why_nothing(begun: Begun) -> str:
     """Why there is nothing to pack."""
     locked = dict.fromkeys(one.project for one in begun.left_out if one.why == LOCKED and one.project)
     if locked and all(one.why == LOCKED for one in begun.left_out):
         shown = ", ".join(list(locked)[:WHOSE]) + (" …" if len(locked) > WHOSE else "")
-        return f"There is nothing to pack: {shown} {'is' if len(locked) == 1 else 'are'} locked."
+        one = len(locked) == 1
+        return (
+            f"There is nothing to pack: {shown} {'is' if one else 'are'} locked, "
+            f"and {'its' if one else 'their'} packages are left as they are."
+        )
     return "There is nothing to pack: no package that the site declares has any files."
 
 
 def say_rehearsal(begun: Begun) -> None:
     """What would be made, and why."""
     _tell_faults(begun)
+    _tell_unseen(begun)
     if begun.due:
         tell(f"{count(len(begun.due), 'package')} of {amount(begun.size)} would be made, to {begun.store.url}:")
         table(

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tidemill.errors import Conflict, InvalidInput, StorageError
+from tidemill.errors import Conflict, InvalidInput, StorageError, StorageRefused
 from tidemill.executors.amounts import span
 from tidemill.executors.contract import Done, Failed, Outcome, Progress, Report, Submitted, Work
 
@@ -39,10 +39,10 @@ class PackageExecutor:
             so_far = f" {told.message} was packed." if told.message else ""
             reason = f"The package was not finished within its deadline of {span(work.app.deadline)}.{so_far}"
             return Failed(reason, timed_out=True)
+        except (Conflict, InvalidInput, StorageRefused) as error:
+            return Failed(_words(error), retry=False)
         except StorageError as error:
             return Failed(_words(error))
-        except (Conflict, InvalidInput) as error:
-            return Failed(_words(error), retry=False)
 
     async def poll(self, work: Work, handle: Mapping[str, Any]) -> Progress | None:
         """Nothing is ever submitted: all work is finished."""

@@ -8,8 +8,9 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch, fetch_one
-from tidemill.errors import InvalidInput, NotFound, UnknownIds
+from tidemill.errors import InvalidInput, NotFound
 from tidemill.publishing import left_over as left_overs
+from tidemill.publishing.planning import no_projects
 
 MOST_ROWS = 1000
 
@@ -46,14 +47,11 @@ async def listing(
     task, fence`; `newest_run, reason` of the package's newest task; and `left_over`: why nothing calls for it any more,
     where that is so (alone those, if asked for).
 
-    Raises InvalidInput, UnknownIds.
+    Raises InvalidInput, NotFound (a project).
     """
     if not 1 <= limit <= MOST_ROWS:
         raise InvalidInput(f"limit is {limit}; it must be from 1 to {MOST_ROWS}.")
-    if projects is not None:
-        asked = {"names": orjson.dumps(list(projects)).decode()}
-        if unknown := await fetch(session, "computed_files.unknown_projects", asked):
-            raise UnknownIds([row["name"] for row in unknown], "projects")
+    await known_projects(session, projects)
     params = {
         "projects": None if projects is None else list(projects),
         "item": package,
@@ -63,6 +61,14 @@ async def listing(
         "offset": max(0, offset),
     }
     return await fetch(session, "computed_files.listing", params, prepare=False)
+
+
+async def known_projects(session: AsyncSession, projects: Sequence[str] | None) -> None:
+    """Raises NotFound where one of these is none."""
+    if projects is not None:
+        asked = {"names": orjson.dumps(list(projects)).decode()}
+        if unknown := await fetch(session, "computed_files.unknown_projects", asked):
+            raise NotFound(no_projects([row["name"] for row in unknown]))
 
 
 async def get(session: AsyncSession, file: int) -> Row:

@@ -66,7 +66,7 @@ class Called:
 
 
 async def found(session: AsyncSession, *, projects: Sequence[str] | None = None) -> list[LeftOver]:
-    """The packages that are left over, of all projects or of these, by name. Raises InvalidInput, UnknownIds."""
+    """The packages that are left over, of all projects or of these, by name. Raises InvalidInput, NotFound."""
     called = Called(projects)
     async for part in planning.surveys(session, projects=projects, store=StorePlace("")):
         called.take(part)

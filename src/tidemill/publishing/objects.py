@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
+from obstore.store import ObjectStore
 
-from tidemill.errors import StorageError
+from tidemill.db.database import Row
+from tidemill.errors import InvalidInput, StorageError, StorageRefused
 from tidemill.storage.stores import open_store
+from tidemill.storage.troubles import trouble
+
+AT_ONCE = 32
+"""Objects that are looked at side by side."""
+TRIED = f"{'0' * 16}/.tried"
+"""The key of the empty object that tells whether a store can be written. It goes at once, or as what builders left."""
 
 
-async def size_of(store: str, options: Mapping[str, Any], key: str) -> int | None:
+async def size_of(store: str, options: Mapping[str, Any], key: str, *, opened: ObjectStore | None = None) -> int | None:
     """The size of what lies there; None where nothing does. Raises StorageError where the store cannot say."""
     if (path := _path(store, key)) is not None:
         return await asyncio.to_thread(lambda: path.stat().st_size if path.is_file() else None)
     try:
-        return int((await obstore.head_async(open_store(store, options), key))["size"])
+        return int((await obstore.head_async(opened or open_store(store, options), key))["size"])
     except FileNotFoundError:
         return None
     except (BaseError, OSError) as error:
-        raise StorageError(f"{store}/{key} cannot be looked at: {error}") from error
+        raise trouble(store, "looked at", error) from error
 
 
 async def remove(store: str, options: Mapping[str, Any], key: str) -> None:
@@ -38,7 +49,90 @@ async def remove(store: str, options: Mapping[str, Any], key: str) -> None:
     except FileNotFoundError:
         return
     except (BaseError, OSError) as error:
-        raise StorageError(f"{store}/{key} cannot be removed: {error}") from error
+        raise trouble(store, "cleared", error) from error
+
+
+async def check_writable(store: str, options: Mapping[str, Any]) -> None:
+    """That packages can be written there: an empty object is, and goes again. Raises StorageError, InvalidInput."""
+    folder = _path(store, "")
+    try:
+        if folder is not None:
+            await asyncio.to_thread(_try_folder, folder)
+            return
+        opened = open_store(store, options, timeout="30s")
+        await obstore.put_async(opened, TRIED, b"", use_multipart=False)
+    except (BaseError, OSError) as error:
+        raise trouble(store, "written", error) from error
+    with suppress(BaseError, OSError):  # who may write need not be allowed to remove
+        await obstore.delete_async(opened, TRIED)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Files of which nobody knows how they are, since their store does not say; they count as there."""
+
+    store: str
+    count: int
+    why: str
+
+
+@dataclass(slots=True)
+class Look:
+    """A look at many files, side by side. A store that cannot say is not asked again."""
+
+    troubles: dict[str, StorageError | InvalidInput] = field(default_factory=dict)
+    """By store."""
+    unseen: Counter[str] = field(default_factory=Counter)
+    """By store: the files of which nobody knows."""
+    _opened: dict[tuple[str, str], ObjectStore] = field(default_factory=dict)
+
+    async def amiss(self, rows: Sequence[Row]) -> dict[int, str]:
+        """What is wrong with the bytes of computed files (`file, store, options, key, size`), by their ids, where
+        something is."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def looked(row: Row) -> str | None:
+            async with turns:
+                return await self._amiss(row)
+
+        found = await asyncio.gather(*(looked(row) for row in rows))
+        return {row["file"]: why for row, why in zip(rows, found, strict=True) if why is not None}
+
+    def told(self) -> list[Unseen]:
+        """What the stores did not say."""
+        return [Unseen(store, self.unseen[store], error.message) for store, error in self.troubles.items()]
+
+    async def _amiss(self, row: Row) -> str | None:
+        store = row["store"]
+        if store in self.troubles:
+            self.unseen[store] += 1
+            return None
+        try:
+            size = await size_of(store, row["options"], row["key"], opened=self._open(store, row["options"]))
+        except (StorageError, InvalidInput) as error:
+            self.troubles.setdefault(store, error)
+            self.unseen[store] += 1
+            return None
+        if size is None:
+            return f"its bytes are gone from {store}"
+        return None if size == row["size"] else f"{size:,} bytes lie in {store} where it has {row['size']:,}"
+
+    def _open(self, store: str, options: Mapping[str, Any]) -> ObjectStore | None:
+        if _path(store, "") is not None:
+            return None
+        key = store, repr(sorted(options.items()))
+        if key not in self._opened:
+            self._opened[key] = open_store(store, options, timeout="30s")
+        return self._opened[key]
+
+
+def _try_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageRefused(f"{folder} cannot be written to: {(error.strerror or str(error)).lower()}.") from error
 
 
 def _path(store: str, key: str) -> Path | None:

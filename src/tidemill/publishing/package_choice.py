@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from tidemill.domain.kinds import Kind
 from tidemill.domain.package_plan import PackagePlan, StorePlace
 from tidemill.domain.stored_json import written
 from tidemill.errors import Conflict
+from tidemill.publishing.objects import Look
 from tidemill.storage.documents import DocumentStore
 
 CHUNK = 500
@@ -43,6 +44,8 @@ class Wanted:
     """Why it is to be made, in words."""
     stored: Row | None
     """None in a rehearsal."""
+    lost: tuple[object, ...] | None = None
+    """The computed file and the attempt that made it, where that would do if its bytes were there."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,8 @@ class Choice:
     """Whether a package that lies in another store serves as well."""
     regenerate: bool = False
     """Whether those are due, too, that are there and unchanged."""
+    look: Look | None = None
+    """With what it is looked whether the bytes of what would do are there; None: nobody looks."""
     unchanged: int = 0
     busy: list[Busy] = field(default_factory=list)
     _wanted: list[Wanted] = field(default_factory=list)
@@ -66,20 +71,22 @@ class Choice:
         Raises InvalidInput (for a name), Conflict (the name is an item's).
         """
         found = await _standing(session, [plan.name for plan in plans])
+        amiss = await self._amiss(found, plans)
         for plan in plans:
             check_name(plan.name)
             row = found.get(plan.name)
             _check_kind(plan.name, plan.package, row)
+            lost = amiss.get(row["file"]) if row is not None else None
             if row is not None and row["run"] is not None:
                 self.busy.append(Busy(plan.name, row["run"]))
-            elif self._serves(row, _said(plan)) and row is not None and _tells(row, _said(plan)):
+            elif self._serves(row, _said(plan)) and row is not None and _tells(row, _said(plan)) and lost is None:
                 self.unchanged += 1
             else:
                 stored = (await documents.keep(plan.document)).as_row() if documents is not None else None
                 plan_of = stored["sha256"] if stored is not None else None
                 metadata = _said(plan) | {"plan": plan_of, "size": plan.size, "files": plan.files}
-                why = self._why(row, metadata)
-                self._wanted.append(Wanted(plan.name, plan.package, plan.size, metadata, why, stored))
+                wanted = Wanted(plan.name, plan.package, plan.size, metadata, lost or self._why(row, metadata), stored)
+                self._wanted.append(replace(wanted, lost=_maker(row)) if lost and row is not None else wanted)
 
     async def settle(self, session: AsyncSession, *, rehearsal: bool = False) -> list[Wanted]:
         """Those that are due now. Where the bytes stay as they are, record and file say what else is new."""
@@ -91,7 +98,7 @@ class Choice:
                 _check_kind(one.name, one.package, row)
                 if row is not None and row["run"] is not None:
                     self.busy.append(Busy(one.name, row["run"]))
-                elif self._serves(row, one.metadata):
+                elif self._serves(row, one.metadata) and not (row is not None and one.lost == _maker(row)):
                     self.unchanged += 1
                     described.append(one)
                 else:
@@ -100,6 +107,20 @@ class Choice:
             await keep(session, described)
             await fetch(session, "package_runs.describe", {"names": written([one.name for one in described])})
         return due
+
+    @property
+    def wants(self) -> bool:
+        """Whether anything is to be done, as far as was considered."""
+        return bool(self._wanted)
+
+    async def _amiss(self, found: Mapping[str, Row], plans: Sequence[PackagePlan]) -> dict[int, str]:
+        """What is wrong with the bytes of those that would do, by file."""
+        if self.look is None:
+            return {}
+        rows = ((plan, found.get(plan.name)) for plan in plans)
+        return await self.look.amiss(
+            [row for plan, row in rows if row is not None and row["run"] is None and self._serves(row, _said(plan))]
+        )
 
     def _serves(self, row: Row | None, metadata: Mapping[str, Any]) -> bool:
         """Whether what is there is what is wanted, and where it is wanted."""
@@ -125,7 +146,8 @@ async def keep(session: AsyncSession, wanted: Sequence[Wanted]) -> None:
 
 
 async def _standing(session: AsyncSession, names: Sequence[str]) -> dict[str, Row]:
-    """By name what there is: `kind, metadata, fingerprint, store` of what is current, `run` that has it in hand."""
+    """By name what there is: `kind, metadata`, of what is current `file, fingerprint, store, options, key, size, task,
+    fence`, and the `run` that has it in hand."""
     rows = await fetch(session, "package_runs.standing", {"names": written(list(names))})
     return {row["name"]: row for row in rows}
 
@@ -151,6 +173,10 @@ def _said(plan: PackagePlan) -> dict[str, Any]:
 
 def _tells(row: Row, said: Mapping[str, Any]) -> bool:
     return all(row["metadata"].get(key) == value for key, value in said.items())
+
+
+def _maker(row: Row) -> tuple[object, ...]:
+    return row["file"], row["task"], row["fence"]
 
 
 def _chunks(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:

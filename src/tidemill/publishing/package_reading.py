@@ -20,6 +20,7 @@ from tidemill.errors import Conflict, InvalidInput, StorageError
 from tidemill.publishing.package_buffers import Buffers, Chunk
 from tidemill.publishing.zip_stream import DESCRIBED_FROM, ZipLayout, described
 from tidemill.storage.stores import open_store
+from tidemill.storage.troubles import in_short, known_trouble, trouble
 
 PIECE = DESCRIBED_FROM
 """Bytes of one read, and of one write. A file of no more is read at once: its CRC is known before it is written."""
@@ -189,15 +190,11 @@ class StoreOrigin:
             raise changed(entry) from error
         except (NotFoundError, FileNotFoundError) as error:
             if "NoSuchBucket" in str(error):
-                raise StorageError(f"There is no bucket at {self._url}.") from error
+                raise trouble(self._url, "read", error) from error
             raise gone(entry) from error
         except (BaseError, OSError, ValueError) as error:
-            raise StorageError(f"{self._name}: {entry.key} cannot be read: {brief(error)}") from error
+            whole = known_trouble(self._url, "read", error)
+            raise whole or StorageError(f"{self._name}: {entry.key} cannot be read: {in_short(error)}") from error
         if len(data) != end - start:
             raise StorageError(f"{self._name}: {entry.key} was cut off while it was read.")
         return Chunk(data, len(data))
-
-
-def brief(error: Exception) -> str:
-    """What went wrong, without the answers and innards that the object store's library adds to it."""
-    return str(error).split("\n\nDebug source", 1)[0].partition("\n")[0].strip(" :-")[:500]

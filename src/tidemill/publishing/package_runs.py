@@ -23,8 +23,9 @@ from tidemill.errors import Conflict, InvalidInput
 from tidemill.pipelines import apps, pipelines
 from tidemill.pipelines.apps import AppFacts, AppSettings
 from tidemill.pipelines.pipelines import StepWish
-from tidemill.publishing import left_over, planning
+from tidemill.publishing import left_over, objects, planning
 from tidemill.publishing.left_over import Called, LeftOver
+from tidemill.publishing.objects import Unseen
 from tidemill.publishing.package_choice import Busy, Choice, Wanted, keep
 from tidemill.publishing.planning import LeftOut
 from tidemill.runner import runs
@@ -73,6 +74,8 @@ class Begun:
     due: list[Wanted] = field(default_factory=list)
     """Those that the run makes, with the reason; in a rehearsal those that it would make."""
 
+    unseen: list[Unseen] = field(default_factory=list)
+
     @property
     def faults(self) -> list[LeftOut]:
         """What somebody has to mend before all packages can be made."""
@@ -80,12 +83,15 @@ class Begun:
 
 
 async def begin(session: AsyncSession, documents: DocumentStore, wish: Wish) -> Begun:
-    """Start one run with all packages that are due: those that are not there, or whose plan is another than theirs.
+    """Start one run with all packages that are due: those that are not there, whose bytes are not in their store, or
+    whose plan is another than theirs.
 
     One that a run has in hand is left alone. Raises InvalidInput (an upload to nowhere, a declaration that cannot be
-    read), UnknownIds (projects), Conflict (a package is named like an item).
+    read), NotFound (projects), Conflict (a package is named like an item), StorageError (the store cannot be written).
     """
     begun, choice, called = await _chosen(session, documents, wish)
+    if choice.wants:
+        await objects.check_writable(begun.store.url, begun.store.options)
     await _start(session, documents, begun, choice, projects=wish.projects)
     begun.left_over = await left_over.among(session, called)
     await left_over.note(session, called, begun.left_over)
@@ -105,7 +111,8 @@ async def _chosen(session: AsyncSession, documents: DocumentStore | None, wish: 
     site = await _publishing(session)
     store = place(site, wish.folder, upload=wish.upload)
     begun, called = Begun(store), Called(wish.projects)
-    choice = Choice(store, anywhere=not (wish.upload or site.get("upload")), regenerate=wish.regenerate)
+    look = objects.Look()
+    choice = Choice(store, not (wish.upload or site.get("upload")), wish.regenerate, look)
 
     async def planned() -> AsyncIterator[PackagePlan]:
         async for part in planning.surveys(session, projects=wish.projects, store=store):
@@ -121,6 +128,7 @@ async def _chosen(session: AsyncSession, documents: DocumentStore | None, wish: 
 
     async for chunk in _chunks(planned()):
         await choice.consider(session, documents, chunk)
+    begun.unseen = look.told()
     return begun, choice, called
 
 

@@ -15,8 +15,9 @@ from obstore.exceptions import BaseError
 from tidemill.domain.package_plan import StorePlace
 from tidemill.errors import InvalidInput, StorageError
 from tidemill.publishing.package_folder import FolderSink
-from tidemill.publishing.package_reading import brief, folder_of
+from tidemill.publishing.package_reading import folder_of
 from tidemill.storage.stores import open_store
+from tidemill.storage.troubles import trouble
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -170,7 +171,7 @@ class StoreSink:
             return False
 
     def _judged(self, error: Exception) -> StorageError:
-        return StorageError(f"The package could not be stored in {self._place.url}: {brief(error)}")
+        return trouble(self._place.url, "written", error)
 
 
 def _drop_uploads(place: StorePlace, key: str) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.package_plan import PackagePlan, StorePlace
 from tidemill.domain.package_rules import PackFile, PackItem, matches
-from tidemill.errors import InvalidInput, UnknownIds
+from tidemill.errors import InvalidInput, NotFound
 from tidemill.pipelines.portal_entries import PackageEntry
 from tidemill.publishing.plan_making import (
     Declaration,
@@ -85,7 +85,7 @@ class Survey:
 async def plans(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> list[PackagePlan]:
     """All packages that the declarations call for, of all projects or of these.
 
-    Raises InvalidInput that lists what cannot be packed as it is declared, UnknownIds.
+    Raises InvalidInput that lists what cannot be packed as it is declared, NotFound (a project).
     """
     found = await survey(session, projects=projects, store=store)
     if found.faults:
@@ -96,7 +96,7 @@ async def plans(session: AsyncSession, *, projects: Sequence[str] | None, store:
 
 
 async def survey(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> Survey:
-    """The same, with what was left out; faults do not keep the rest from being planned. Raises UnknownIds."""
+    """The same, with what was left out; faults do not keep the rest from being planned. Raises NotFound (a project)."""
     found = Survey()
     names: dict[str, str] = {}
     async for part in surveys(session, projects=projects, store=store):
@@ -117,7 +117,7 @@ async def surveys(session: AsyncSession, *, projects: Sequence[str] | None, stor
     places = Places(await sources(session), store)
     rows = await fetch(session, "packages.projects", {"names": None if projects is None else list(projects)})
     if projects is not None and (unknown := sorted(set(projects) - {row["name"] for row in rows})):
-        raise UnknownIds(unknown, "projects")
+        raise NotFound(no_projects(unknown))
     for row in rows:
         stock = await project_stock(session, _project(row))
         yield await _of_stock(session, declared, stock, places)
@@ -126,6 +126,14 @@ async def surveys(session: AsyncSession, *, projects: Sequence[str] | None, stor
             yield await _of_stock(session, declared, stock, places)
         if any(one.entry.per == "site" for one in declared):
             yield await _of_site(session, declared, [_project(row) for row in rows], places)
+
+
+def no_projects(names: Sequence[str]) -> str:
+    """`There is no project named 'P9'.`, or that there are none of these names."""
+    if len(names) == 1:
+        return f"There is no project named {names[0]!r}."
+    shown = ", ".join(map(repr, names[:NAMES_SHOWN])) + (" …" if len(names) > NAMES_SHOWN else "")
+    return f"There are no projects named {shown}."
 
 
 async def declarations(session: AsyncSession) -> list[Declaration]:

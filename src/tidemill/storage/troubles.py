@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tidemill.errors import StorageError
+from tidemill.errors import StorageError, StorageRefused
 
-_CODE = re.compile(r"<Code>(\w+)</Code>|error \((\w+)\)")
+_CODE = re.compile(r"<Code>(\w+)</Code>|error(?: occurred)? \((\w+)\)")
 _STATUS = re.compile(r"non-2xx status code: (\d+ [\w ]+)")
 _METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 """Where a machine of a cloud finds credentials when none are set."""
@@ -17,24 +17,53 @@ CREDENTIALS = {
     "az": "Credentials come from the environment: AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY.",
 }
 _REFUSED = ("403", "401")
+_REFUSALS = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 
 
+_COUNTED = re.compile(r" in \d[\d.]*[nµm]?s\b(, after \d+ retries, max_retries: \d+, retry_timeout: \S+)?")
+"""What a library says of how long it tried, which is another each time."""
+
+
 def trouble(url: str, verb: str, error: Exception) -> StorageError:
-    """`verb` is what could not be done (`listed`, `read`): one sentence and, where it helps, a hint."""
-    said = str(error).partition("\n\nDebug source")[0]
-    found = _CODE.search(said)
-    code, status = (found[1] or found[2] if found else ""), _STATUS.search(said)
+    """`verb` is what could not be done (`listed`, `read`): one sentence and, where it helps, a hint.
+
+    The same trouble has the same words. A StorageRefused where trying again cannot help.
+    """
+    return known_trouble(url, verb, error) or StorageError(f"{url} cannot be {verb}: {in_short(error)}")
+
+
+def known_trouble(url: str, verb: str, error: Exception) -> StorageError | None:
+    """The same, where it is with the store as a whole; None where nobody can say that."""
+    said = _said(error)
+    code, status = _code(said), _STATUS.search(said)
     hint = CREDENTIALS.get(url.partition("://")[0])
     if any(address in said for address in _METADATA) or "Unable to locate credentials" in said:
-        return StorageError(f"{url} cannot be {verb}: there are no credentials for it.", hint=hint)
+        return StorageRefused(f"{url} cannot be {verb}: there are no credentials for it.", hint=hint)
     if code in _NO_BUCKET or (status and status[1].startswith("404") and not code):
-        return StorageError(f"{url} cannot be {verb}: there is no such bucket.")
-    if code in ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed") or (
-        status and status[1].startswith(_REFUSED)
-    ):
-        return StorageError(f"{url} cannot be {verb}: the service refuses us ({code or status[1]}).", hint=hint)  # type: ignore[index]
+        return StorageRefused(f"{url} cannot be {verb}: there is no such bucket.")
+    if code in _REFUSALS or (status and status[1].startswith(_REFUSED)):
+        word = code or (status[1] if status else "")
+        return StorageRefused(f"{url} cannot be {verb}: the service refuses us ({word}).", hint=hint)
     if "error sending request" in said or "Could not connect to the endpoint" in said:
         return StorageError(f"{url} cannot be {verb}: the service does not answer.")
+    return None
+
+
+def in_short(error: Exception) -> str:
+    """What went wrong in a few words, without the answers, times and innards that a library adds to it."""
+    said = _said(error)
+    status = _STATUS.search(said)
+    if word := _code(said) or (status[1] if status else ""):
+        return f"the service answers {word}."
     first = said.splitlines()[0] if said else type(error).__name__
-    return StorageError(f"{url} cannot be {verb}: {code or first[:300]}")
+    return _COUNTED.sub("", first).strip(" :-")[:300]
+
+
+def _said(error: Exception) -> str:
+    return str(error).partition("\n\nDebug source")[0]
+
+
+def _code(said: str) -> str:
+    found = _CODE.search(said)
+    return (found[1] or found[2]) if found else ""

@@ -147,6 +147,13 @@ where i.kind = 'package' and (%(left_over)s is not true or unwanted.why is not n
 order by i.name, c.replaced_at desc nulls first, c.id desc
 limit %(limit)s offset %(offset)s;
 
+-- standing: files that are to be had, in order of their ids from :after on; of some projects if named.
+select c.id as file, c.name, p.name as project, c.store, c.options, c.key, c.size
+from computed_file c left join project p on p.id = c.project_id
+where c.replaced_at is null and c.removed_at is null and (c.expires_at is null or c.expires_at > now()) and c.id > %(after)s
+  and (%(projects)s::text[] is null or p.name = any(%(projects)s))
+order by c.id limit %(n)s;
+
 -- get: one computed file by its id, with the items that it holds.
 select c.id, c.name, i.name as item, c.package, p.name as project, c.store, c.key, c.size, c.sha256, c.etag, c.fingerprint,
        c.attributes, c.files, c.task_id as task, c.fence, t.run_id as run, c.created_at, c.updated_at, c.replaced_at,

@@ -6,8 +6,9 @@ select pg_advisory_xact_lock(hashtext('tidemill packages'));
 -- publishing: where the site publishes, and who packs.
 select publishing from site;
 
--- standing: what there is under these names: an item of which kind, what of it is current, and the run that has it in hand.
-select w.name, i.id, i.kind, i.metadata, c.fingerprint, c.store, open.run_id as run
+-- standing: what there is under these names: an item of which kind, what of it is current and where, and the run that has it in hand.
+select w.name, i.id, i.kind, i.metadata, c.id as file, c.fingerprint, c.store, c.options, c.key, c.size, c.task_id as task, c.fence,
+       open.run_id as run
 from (select value as name from json_array_elements_text(%(names)s::json)) w
 join item i on i.name = w.name
 left join computed_file c on c.item_id = i.id and c.replaced_at is null and (c.expires_at is null or c.expires_at > now())
