@@ -342,6 +342,24 @@ async def test_what_was_published_of_a_purged_project_is_gone_and_does_not_come_
     assert every["S1.zip"] == "removed"
 
 
+async def test_bytes_that_two_generations_share_are_counted_once_and_go_once(portal: Portal) -> None:
+    await portal.made()
+    columns = (
+        "item_id, project_id, package, name, store, options, key, size, sha256, etag, fingerprint, attributes, files"
+    )
+    await portal.run_sql(
+        f"insert into computed_file ({columns}, replaced_at)"
+        f" select {columns}, now() from computed_file where name = 'S1.zip'"
+    )
+    async with portal.database.begin() as session:
+        did = await purging.purge(session, "P1", delete=True)
+    assert [row["name"] for row in did.objects] == ["P1_ALL.zip", "S1.zip", "S2.zip"]
+    assert len(did.let_go) == 4
+    removed = await portal.remove(at_once=did.let_go)
+    assert sorted(one.name for one in removed) == ["P1_ALL.zip", "S1.zip", "S2.zip"]
+    assert portal.lying() == set()
+
+
 async def test_a_purged_project_that_comes_again_is_published_again(portal: Portal) -> None:
     await portal.made()
     async with portal.database.begin() as session:

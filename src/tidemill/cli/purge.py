@@ -59,7 +59,7 @@ async def _purge(project: str, delete: bool, yes: bool, json: bool) -> None:
     tell(f"{project} is gone.")
     if delete:
         say(f"Removed {count(len(removed), 'package')} from {'its store' if len(removed) == 1 else 'their stores'}.")
-        if left := len(did.let_go) - len(removed):
+        if left := len(did.objects) - len(removed):
             say(f"{count(left, 'package')} could not be removed yet; workers, and `tidemill up`, try again.")
 
 
@@ -68,7 +68,7 @@ def _say(would: Purge, delete: bool) -> None:
     from tidemill.executors.amounts import amount
 
     touched = would.touched
-    files = touched.computed_files
+    files = would.objects
     tell(f"Project {touched.project}{' (locked)' if touched.locked else ''}:")
     tell(f"  {count(touched.items, 'item')} would go")
     if touched.items_elsewhere:
@@ -91,6 +91,7 @@ def _say(would: Purge, delete: bool) -> None:
 
 def _told(purge: Purge, *, done: bool, removed: list[Removed] | None = None) -> dict[str, Any]:
     return asdict(purge.touched) | {
+        "computed_files": purge.objects,
         "in_hand": list(purge.in_hand),
         "done": done,
         "removed": [asdict(one) for one in removed or ()],

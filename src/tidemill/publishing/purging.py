@@ -23,6 +23,11 @@ class Purge:
     let_go: Sequence[int] = field(default=())
     """The computed files whose bytes are to be removed next (`removing.remove_replaced`)."""
 
+    @property
+    def objects(self) -> list[Row]:
+        """The computed files whose bytes are one object, once: what was changed and changed back has the same bytes."""
+        return list({(row["store"], row["key"]): row for row in self.touched.computed_files}.values())
+
 
 async def preview(session: AsyncSession, project: str) -> Purge:
     """What `purge` would do. Raises NotFound."""

@@ -48,6 +48,7 @@ async def remove_replaced(
     `at_once`: these files likewise.
     """
     removed: list[Removed] = []
+    objects_gone: set[tuple[str, str]] = set()
     after = 0
     async with database.begin() as session:
         site = await fetch_one(session, "package_runs.publishing")
@@ -59,8 +60,10 @@ async def remove_replaced(
         for row in rows:
             try:
                 async with database.begin() as session:
-                    if await _remove(session, row, 0.0 if row["id"] in at_once else keep):
-                        removed.append(Removed(*(row[key] for key in ("id", "name", "store", "key", "size"))))
+                    went = await _remove(session, row, 0.0 if row["id"] in at_once else keep)
+                if went and (row["store"], row["key"]) not in objects_gone:  # two may have had the same object
+                    objects_gone.add((row["store"], row["key"]))
+                    removed.append(Removed(*(row[key] for key in ("id", "name", "store", "key", "size"))))
             except TidemillError as error:
                 log.warning("a replaced package cannot be removed", package=row["name"], why=error.message)
         if len(rows) < CHUNK:
