@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tidemill.storage.stores import Seen
 from tidemill.storage.troubles import trouble
+
+KEPT = 300.0
+"""Seconds that a client is kept at most."""
+_making = threading.Lock()
+"""Amazon's library makes clients in one thread at a time."""
 
 
 def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen], bool]:
@@ -27,20 +36,33 @@ def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen
 
 
 def client(options: Mapping[str, Any]) -> Any:
-    """A client of the service that `options` name (see `open_store`); secrets come from the environment."""
+    """A client of the service that `options` name (see `open_store`); secrets come from the environment.
+
+    Making one takes as long as some requests: it is kept for a while, for all threads of the process. It renews what
+    expires by itself; what somebody changes in the environment or in files of credentials is seen soon.
+    """
+    secrets = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    with _making:
+        chosen = tuple(options.get(name) for name in ("endpoint", "region", "anonymous"))
+        return _client(*chosen, secrets, os.getpid(), int(time.monotonic() // KEPT))
+
+
+@lru_cache(maxsize=16)
+def _client(
+    endpoint: str | None, region: str | None, anonymous: bool | None, secrets: Any, process: int, while_: int
+) -> Any:
+    """The last three only tell apart what is kept: what was made of other secrets, before a fork, or long ago."""
     # Imported only where S3 is spoken to in this way: it is a fifth of what a command's start would take.
     import boto3
     import botocore
     from botocore.config import Config
 
-    settings: dict[str, Any] = {"retries": {"max_attempts": 5, "mode": "standard"}}
-    if options.get("anonymous"):
+    settings: dict[str, Any] = {"retries": {"max_attempts": 5, "mode": "standard"}, "max_pool_connections": 50}
+    if anonymous:
         settings["signature_version"] = botocore.UNSIGNED
-    if options.get("endpoint"):
+    if endpoint:
         settings["s3"] = {"addressing_style": "path"}
-    return boto3.session.Session().client(
-        "s3", endpoint_url=options.get("endpoint"), region_name=options.get("region"), config=Config(**settings)
-    )
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=Config(**settings))
 
 
 def _place(url: str) -> tuple[str, str]:
