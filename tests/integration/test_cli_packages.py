@@ -80,7 +80,7 @@ def test_packages_are_made_and_listed_and_not_made_again(tidemill: Program) -> N
     assert "3 packages there and unchanged." in again.err
     assert tidemill("generate-computed-files", "--json").json["run"] is None
     assert tidemill("computed-files", "--project-id", "P1", "--json").json == rows
-    assert "P9" in tidemill("computed-files", "--project-id", "P9", code=3).err
+    assert "P9" in tidemill("computed-files", "--project-id", "P9", code=4).err
 
 
 def test_uploads_and_cleans_up_what_was_uploaded(tidemill: Program) -> None:

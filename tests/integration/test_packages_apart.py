@@ -221,6 +221,12 @@ async def test_the_pages_and_the_api_tell_packages_apart(web: Web) -> None:
     page = (await web.client.get("/items")).text
     assert "S1.zip" not in page
     own = (await web.client.get("/items/S1.zip")).text
+    assert '<a href="/computed-files" aria-current="true">' in own
+    assert '<a href="/items">' in own
+    assert '<a href="/items" aria-current="true">' in (await web.client.get("/items/S1")).text
+    grid = (await web.client.get("/runs/1")).text
+    assert 'word="Package" words="packages"' in grid
+    assert "Enter opens the package." in grid
     assert "A package of project P1" in own
     assert "/computed-files" in own
     assert "Watching runs" not in own
@@ -234,7 +240,7 @@ async def test_the_pages_and_the_api_tell_packages_apart(web: Web) -> None:
     one = (await web.client.get(f"/api/computed-files/{told['computed_files'][0]['id']}")).json()
     assert (one["name"], one["items"]) == ("P1_ALL.zip", ["S1", "S2"])
     assert (await web.client.get("/api/computed-files/99")).status_code == 404
-    assert (await web.client.get("/api/computed-files", params={"project": "P9"})).status_code == 422
+    assert (await web.client.get("/api/computed-files", params={"project": "P9"})).status_code == 404
     link = await web.client.get(f"/computed-files/{one['id']}/download")
     assert link.status_code == 303
     fetched = await web.client.get(link.headers["location"])

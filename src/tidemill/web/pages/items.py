@@ -84,6 +84,7 @@ async def item(request: Request, name: str) -> HTMLResponse:
         run=run,
         here=_address(name),
         package=package,
+        below="/computed-files" if package else f"/items/{name}",
         meaning=computed_files.STATES,
     )
 

@@ -7,10 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from tidemill.domain.kinds import PACKING
 from tidemill.domain.states import TaskState
 from tidemill.runner import look
 from tidemill.web.pages.forms import number, words
 from tidemill.web.rendering import render, site_of
+from tidemill.web.words import words_of
 
 router = APIRouter()
 PAGE = 50
@@ -49,10 +51,14 @@ async def run(request: Request, run: int) -> HTMLResponse:
             step=filters["step"],
             search=filters["search"],
         )
+    called = words_of(request)
+    packs = overview.pipeline == PACKING
     return render(
         request,
         "run.html",
         run=overview,
+        noun="package" if packs else called.item,
+        nouns="packages" if packs else called.items,
         holds=holds(overview),
         filters=filters,
         tasks=window.tasks,
