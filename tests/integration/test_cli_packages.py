@@ -41,7 +41,8 @@ def laid(tidemill: Program, more: str = "") -> None:
     path = tidemill.site.parent / "site.toml"
     path.write_text(
         '[[sources]]\nname = "bucket"\nurl = "bucket"\n'
-        'layout = [{ pattern = "{project}/{item}/{file}.bin" }]\n' + PACKAGES + more
+        'layout = [{ pattern = "{project}/{item}/{file}.bin" }, '
+        '{ pattern = "*.csv", attributes = { role = "metadata" } }]\n' + PACKAGES + more
     )
     tidemill("apply", path, "--yes")
     tidemill("sync-original-files")
@@ -105,6 +106,21 @@ def test_a_dry_run_says_what_would_be_made_and_why(tidemill: Program) -> None:
     assert (told["dry_run"], told["run"], [one["name"] for one in told["due"]]) == (True, None, NAMES)
     assert tidemill("runs", "--json").json == []
     assert tidemill("computed-files", "--json").json == []
+
+
+def test_a_dry_run_of_both_says_what_it_cannot_know(tidemill: Program) -> None:
+    (tidemill.site.parent / "bucket" / "projects.csv").write_text("project,title\nP1,First\n")
+    laid(
+        tidemill,
+        '[[tables]]\nname = "projects"\nfile = "projects.csv"\ndescribes = "projects"\nid = "project"\n',
+    )
+    would = tidemill("load-data", "--dry-run")
+    assert "3 packages of" in would.out
+    assert "cannot be said before: more may be." in would.err
+    told = tidemill("load-data", "--dry-run", "--json").json
+    assert told["metadata"]["dry_run"]
+    assert ([one["name"] for one in told["packages"]["due"]], told["packages"]["estimate"]) == (NAMES, True)
+    assert tidemill("runs", "--json").json == []
 
 
 def test_packages_that_nothing_calls_for_are_told_and_purged(tidemill: Program) -> None:

@@ -24,6 +24,7 @@ from tidemill.cli.packing_words import (
 )
 
 if TYPE_CHECKING:
+    from tidemill.catalogue.metadata import LoadReport
     from tidemill.cli.packing import Attended
     from tidemill.main import Site
     from tidemill.publishing.checking import Checked
@@ -44,7 +45,7 @@ def generate_computed_files(making: Making, dry_run: DryRun = False, json: AsJso
     """
     door.quiet()
     if dry_run:
-        raise typer.Exit(door.run(_rehearse(making.wish(), json)))
+        raise typer.Exit(_say_rehearsed(door.run(_rehearse(making.wish(), json)), json))
     told, code = door.run(_generate(making, json))
     if json:
         emit(told)
@@ -60,6 +61,7 @@ def load_data(
     input_bucket_name: Bucket = None,
     reload_existing: ReloadExisting = False,
     reload_locked: ReloadLocked = False,
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Load metadata, then make the packages that are due: load-metadata and generate-computed-files in one."""
@@ -68,7 +70,7 @@ def load_data(
     from tidemill.errors import TablesRefused
 
     projects = tuple(making.project_id or ())
-    loading = LoadWish(input_bucket_name, reload_existing, reload_locked, projects, dry_run=False)
+    loading = LoadWish(input_bucket_name, reload_existing, reload_locked, projects, dry_run)
     try:
         report = door.run(load(loading, json=json))
     except TablesRefused as error:
@@ -76,6 +78,8 @@ def load_data(
         raise
     if not json:
         tell_summary(report)
+    if dry_run:
+        raise typer.Exit(_say_estimate(door.run(_rehearsed_if_known(making.wish(), json)), report, json))
     told, code = door.run(_generate(making, json))
     if json:
         emit({"metadata": report.told(), "packages": told})
@@ -88,7 +92,9 @@ def load_data(
 @having(Which)
 def dispatch_to_batch(which: Which, dry_run: DryRun = False, json: AsJson = False) -> None:
     """Start a run of the packages that are due, and leave it to workers and to the engine that the site names."""
-    raise typer.Exit(door.run(_rehearse(which.wish(), json) if dry_run else _dispatch(which.wish(), json)))
+    if dry_run:
+        raise typer.Exit(_say_rehearsed(door.run(_rehearse(which.wish(), json)), json))
+    raise typer.Exit(door.run(_dispatch(which.wish(), json)))
 
 
 @application.command("computed-files", rich_help_panel="Packages")
@@ -194,8 +200,8 @@ async def _begun(site: Site, wished: dict[str, Any], json: bool) -> Begun:
             return await package_runs.begin(session, site.documents, wish)
 
 
-async def _rehearse(wished: dict[str, Any], json: bool) -> Exit:
-    """Say what would be made."""
+async def _rehearse(wished: dict[str, Any], json: bool) -> Begun:
+    """What would be made."""
     from tidemill.publishing import package_runs
     from tidemill.publishing.package_runs import Wish
     from tidemill.publishing.registering import Registrar
@@ -204,7 +210,36 @@ async def _rehearse(wished: dict[str, Any], json: bool) -> Exit:
         await Registrar(site.documents).register(site.database)
         with at_it(PLANNING, json=json):
             async with site.database.begin() as session:
-                begun = await package_runs.rehearse(session, Wish(site.settings.packages_folder, **wished))
+                return await package_runs.rehearse(session, Wish(site.settings.packages_folder, **wished))
+
+
+async def _rehearsed_if_known(wished: dict[str, Any], json: bool) -> Begun | None:
+    """The same; None where a project that was named is not there before its metadata are loaded."""
+    from tidemill.errors import NotFound
+
+    try:
+        return await _rehearse(wished, json)
+    except NotFound:
+        return None
+
+
+def _say_estimate(begun: Begun | None, report: LoadReport, json: bool) -> Exit:
+    """What would be made if the metadata stayed as they are, and that this is so."""
+    counts = report.counts()
+    changes = begun is None or any(counts.get(word) for word in ("created", "changed"))
+    if json:
+        told = None if begun is None else _told(begun) | {"dry_run": True, "estimate": changes}
+        emit({"metadata": report.told(), "packages": told})
+    else:
+        if begun is not None:
+            say_rehearsal(begun)
+        if changes:
+            say("Which packages are due once these metadata are loaded cannot be said before: more may be.")
+    return Exit.SOME_FAILED if begun is not None and begun.faults else Exit.OK
+
+
+def _say_rehearsed(begun: Begun, json: bool) -> Exit:
+    """Say what would be made."""
     if json:
         emit(_told(begun) | {"dry_run": True})
     else:
