@@ -236,7 +236,7 @@ async def _status(
             _tell_standing(standing, status)
         if dry_run or not standing.items:
             return standing, None
-        await asyncio.to_thread(confirm, f"Change {count(standing.items, 'item')}?", yes=yes)
+        confirm(f"Change {count(standing.items, 'item')}?", yes=yes)
         async with site.database.begin() as session:
             changed = await statuses.change(session, which, status, expected=expect, reason=reason)
     return standing, changed

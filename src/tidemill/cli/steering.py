@@ -127,7 +127,6 @@ Narrowed = tuple[list[str] | None, str | None, list[str] | None, str | None, str
 
 
 async def _retry(run: int, narrowed: Narrowed, first: int | None, *, yes: bool) -> int:
-    import asyncio
 
     from tidemill.runner import redo
 
@@ -137,7 +136,7 @@ async def _retry(run: int, narrowed: Narrowed, first: int | None, *, yes: bool) 
             number = len(await redo.matching(session, run, which))
         if number > 1 and not first and sys.stdin.isatty():
             say(f"{count(number, 'task')} of run {run} would be tried again, each at the step where it failed.")
-            await asyncio.to_thread(confirm, "Try them again?", yes=yes)
+            confirm("Try them again?", yes=yes)
         async with site.database.begin() as session:
             return await redo.retry(session, run, which, first=first)
 
@@ -220,9 +219,8 @@ async def _rerun_across(
 
 async def confirmed(yes: bool, question: str = "Start again?") -> None:
     """Ask, while the event loop goes on. Raises NotConfirmed."""
-    import asyncio
 
-    await asyncio.to_thread(confirm, question, yes=yes)
+    confirm(question, yes=yes)
 
 
 def show(preview: Preview, start: str) -> None:
