@@ -160,7 +160,11 @@ class Terminal:
     def end(self) -> int:
         while self._more():
             pass
-        _, status = os.waitpid(self._pid, 0)
+        ends = time.monotonic() + PATIENCE
+        while (found := os.waitpid(self._pid, os.WNOHANG))[0] == 0:
+            assert time.monotonic() < ends, f"does not end: {self.screen}"
+            time.sleep(0.02)
+        _, status = found
         os.close(self._side)
         return os.waitstatus_to_exitcode(status)
 

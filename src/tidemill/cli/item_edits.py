@@ -236,7 +236,7 @@ async def _status(
             _tell_standing(standing, status)
         if dry_run or not standing.items:
             return standing, None
-        confirm(f"Change {count(standing.items, 'item')}?", yes=yes)
+        await confirm(f"Change {count(standing.items, 'item')}?", yes=yes)
         async with site.database.begin() as session:
             changed = await statuses.change(session, which, status, expected=expect, reason=reason)
     return standing, changed

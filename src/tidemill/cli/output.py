@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-import signal
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -149,7 +149,7 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def confirm(question: str, *, yes: bool) -> None:
+async def confirm(question: str, *, yes: bool) -> None:
     """Ask a person. Raises NotConfirmed where the answer is no, or where nobody is there to ask."""
     from tidemill.cli.exits import NotConfirmed
 
@@ -157,20 +157,21 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise NotConfirmed("Nobody is here to say yes: nothing was changed.", hint="Give --yes to go ahead.")
-    with _interruptible():
-        try:
-            yes = typer.confirm(question, err=True)
-        except typer.Abort:
-            yes = False
-    if not yes:
-        raise NotConfirmed
+    answer = ""
+    while answer not in ("y", "yes"):
+        typer.echo(f"{question} [y/N]: ", err=True, nl=False)
+        answer = (await _line_of_terminal()).strip().lower()
+        if answer in ("", "n", "no"):
+            raise NotConfirmed
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a question at once: an event loop, which takes it otherwise, does not run while one is asked."""
-    taken = signal.signal(signal.SIGINT, signal.default_int_handler)
+async def _line_of_terminal() -> str:
+    """What a person types, up to Enter. The event loop waits for it, so that a signal ends the wait at once."""
+    loop, terminal, typed = asyncio.get_running_loop(), sys.stdin.fileno(), asyncio.Event()
+    loop.add_reader(terminal, typed.set)
     try:
-        yield
+        await typed.wait()
     finally:
-        signal.signal(signal.SIGINT, taken)
+        loop.remove_reader(terminal)
+        os.set_blocking(terminal, True)  # the loop's library set it otherwise, for whoever shares this terminal
+    return sys.stdin.buffer.readline().decode(errors="replace")

@@ -48,7 +48,7 @@ async def _purge(project: str, delete: bool, yes: bool, json: bool) -> None:
         if not yes and not sys.stdin.isatty():
             emit(_told(would, done=False)) if json else say("Nothing was changed: give --yes to do it.")
             return
-        confirm(f"Take {project} away?", yes=yes)
+        await confirm(f"Take {project} away?", yes=yes)
         with at_it("Taking it away", json=json):
             async with site.database.begin() as session:
                 did = await purging.purge(session, project, delete=delete)

@@ -59,7 +59,7 @@ async def _purge(names: list[str], projects: list[str] | None, delete: bool, yes
             elif would:
                 say("Nothing was changed: give --yes to do it.")
             return
-        confirm(f"Take {count(len(would), 'package')} out of the offer?", yes=yes)
+        await confirm(f"Take {count(len(would), 'package')} out of the offer?", yes=yes)
         with at_it("Taking them away", json=json):
             async with site.database.begin() as session:
                 did = await retiring.retire(session, projects=projects, names=[one.name for one in would])
@@ -120,7 +120,7 @@ async def _sweep(age: float, yes: bool, json: bool) -> Exit:
             _say_strays(found)
         done = bool(found.strays) and (yes or sys.stdin.isatty())
         if done:
-            confirm(f"Remove {count(len(found.strays), 'stray')}?", yes=yes)
+            await confirm(f"Remove {count(len(found.strays), 'stray')}?", yes=yes)
             with at_it("Taking them away", json=json):
                 found = await sweeper.sweep(remove=True)
     if json:

@@ -66,7 +66,7 @@ async def _apply(file: Path, *, yes: bool, dry_run: bool, offline: bool, json: b
         doing = not (plan.empty or dry_run)
         if doing:
             question = f"Make {count(len(plan.changes), 'change')}?"
-            confirm(question, yes=yes)
+            await confirm(question, yes=yes)
             async with site.database.begin() as session:
                 await service.carry_out(session, plan)
     if json:

@@ -136,7 +136,7 @@ async def _retry(run: int, narrowed: Narrowed, first: int | None, *, yes: bool) 
             number = len(await redo.matching(session, run, which))
         if number > 1 and not first and sys.stdin.isatty():
             say(f"{count(number, 'task')} of run {run} would be tried again, each at the step where it failed.")
-            confirm("Try them again?", yes=yes)
+            await confirm("Try them again?", yes=yes)
         async with site.database.begin() as session:
             return await redo.retry(session, run, which, first=first)
 
@@ -220,7 +220,7 @@ async def _rerun_across(
 async def confirmed(yes: bool, question: str = "Start again?") -> None:
     """Ask, while the event loop goes on. Raises NotConfirmed."""
 
-    confirm(question, yes=yes)
+    await confirm(question, yes=yes)
 
 
 def show(preview: Preview, start: str) -> None:
