@@ -211,10 +211,13 @@ def test_a_refused_upload_fails_and_the_package_before_stays(real_portal: Portal
         key = client.post("/v1/tokens", json={"email": "a@example.org", "is_activated": True}).json()["id"]
         link = client.get(f"/v1/computed-files/{before['S1_DATA.zip']['id']}", headers={"API-KEY": key}).json()
         portal.originals.put("P1/S1/data.bin", b"better data")
-        with _refusing_writes(portal.packages):
+        with _refusing_writes(portal.packages, "*"):
+            assert "AccessDenied" in portal.publish(code=Exit.STORAGE), "no run is begun"
+            assert _places(portal.current()) == _places(before)
+        with _refusing_writes(portal.packages, "*/S1_DATA.zip"):
             said = portal.publish(code=Exit.SOME_FAILED)
             assert re.search(r"S1_DATA.zip failed.*AccessDenied", said), said
-            assert _places(portal.current()) == _places(before)
+            assert _places(portal.current())["S1_DATA.zip"] == _places(before)["S1_DATA.zip"]
             assert hashlib.sha256(httpx.get(link["download_url"]).content).hexdigest() == link["sha256"]
         portal.publish()
         assert portal.inside("S1_DATA.zip")["data.bin"] == b"better data"
@@ -227,10 +230,11 @@ def _places(current: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 @contextmanager
-def _refusing_writes(bucket: Bucket) -> Iterator[None]:
-    """Within: nothing can be put into a bucket, by its own policy."""
-    every = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket.name}/*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [every]})
+def _refusing_writes(bucket: Bucket, keys: str) -> Iterator[None]:
+    """Within: nothing can be put under these keys of a bucket, by its own policy."""
+    place = f"arn:aws:s3:::{bucket.name}/{keys}"
+    those = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": place}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [those]})
     bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=policy)
     try:
         yield
