@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import Any
 import obstore
 import uvloop
 from obstore.store import ObjectStore
+from processes import peak_megabytes
 from workload import spread
 
 from tidemill.domain.package_plan import Entry, FileEntry, StorePlace, make_plan
@@ -248,7 +248,7 @@ async def _only_pack(gigabytes: float, folder: Path | None) -> dict[str, Any]:
         began = time.perf_counter()
         await pair.pack()
         seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_megabytes(os.getpid())
     return {"peak_mb": round(peak, 1), "seconds": round(seconds, 2)}
 
 

@@ -15,7 +15,6 @@ import asyncio
 import datetime as dt
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+from processes import peak_megabytes
 from scratch import scratch_database
 
 from tidemill.catalogue import sync as service
@@ -65,7 +65,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             found |= await _synced(database, name, args.keys, changed)
     found["keys_per_s_empty"] = args.keys / found["empty_s"]
     found["merged_per_s_empty"] = args.keys / found["empty_merge_s"]
-    found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["memory_mb"] = peak_megabytes(os.getpid())
     if args.listed and shutil.which("radosgw"):
         found["listed"] = args.listed
         found["listed_per_s"] = args.listed / await _listed(args.listed)
