@@ -86,8 +86,11 @@ async def test_the_lost_answer_to_a_commit_changes_nothing(mill: Mill, database_
     async with proxied(database_url) as proxy:
         proxy.lose_answer = lambda chunk: COMMITTED in chunk and random.random() < 0.3
         async with _through(proxy.url, mill) as worker_mill, worker_mill.working(functions, slots=8, poll=0.02):
-            await mill.until(mill.finished(run), seconds=60)
+            async with asyncio.timeout(300):
+                while (await mill.states(run)).get("done") != 100:
+                    await asyncio.sleep(0.05)
             proxy.lose_answer = lambda _: False
+            await mill.until(mill.finished(run))
         assert proxy.cuts > 10
     assert await audit(mill.database, mill.documents, run) == {"done": 100}
     assert {a["outcome"] for a in await mill.attempts(run)} == {"done"}
