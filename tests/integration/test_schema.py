@@ -44,6 +44,28 @@ def test_all_migrations_can_be_undone_and_done_again(database_url: str) -> None:
     assert schema.check(database_url) == []
 
 
+def test_a_site_of_the_release_before_keeps_its_tables_and_has_its_copies_made_anew(database_url: str) -> None:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "0003")
+    engine.dispose()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("""insert into site (id, tables) values (1, '[{"name": "projects"}]')
+                              on conflict (id) do update set tables = excluded.tables""")
+        connection.execute("insert into field_table (columns, long, ready_at) values ('[]', '{}', now())")
+        connection.execute("create schema tidemill_fields")
+        connection.execute(
+            "create function tidemill_fields.keep_1() returns trigger language plpgsql"
+            " as 'begin raise exception ''stale''; end'"
+        )
+        connection.execute("create trigger keep_1 after insert on item execute function tidemill_fields.keep_1()")
+        assert schema.migrate(database_url) == ["0004"]
+        assert schema.check(database_url) == []
+        assert connection.execute("select tables from site").fetchone() == ([{"name": "projects"}],)
+        assert connection.execute("select count(*) from field_table").fetchone() == (0,)
+        connection.execute("insert into item (name) values ('no trigger of the copy is left')")
+
+
 def test_every_table_of_the_models_is_there(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         found = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()

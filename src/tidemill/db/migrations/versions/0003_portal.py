@@ -67,8 +67,8 @@ def _sources() -> None:
 def _sites() -> None:
     _fields("json")
     op.add_column("site", sa.Column("project_fields", sa.JSON(), server_default=sa.text("'{}'::json"), nullable=False))
-    op.add_column("site", sa.Column("tables", sa.JSON(), server_default=sa.text("'[]'::json"), nullable=False))
     for name, empty in (
+        ("tables", "[]"),
         ("packages", "[]"),
         ("publishing", "{}"),
         ("portal", "{}"),
@@ -78,7 +78,6 @@ def _sites() -> None:
     op.create_check_constraint(op.f("item_kind_check"), "item", "kind in ('item', 'package')")
     op.drop_index("item_status_idx", "item")
     op.create_index("item_status_idx", "item", ["status", "id"], postgresql_where=sa.text("kind = 'item'"))
-    op.create_index("item_created_idx", "item", ["created_at", "id"], postgresql_where=sa.text("kind = 'item'"))
     op.create_index("item_package_idx", "item", ["name"], postgresql_where=sa.text("kind = 'package'"))
 
 
@@ -143,10 +142,6 @@ def _people() -> None:
         op.f("token_role_check"), "token", "role in ('reader', 'operator', 'worker', 'downloader')"
     )
     op.create_index("token_people_idx", "token", ["created_at"], postgresql_where=sa.text("role = 'downloader'"))
-    op.create_index("token_person_idx", "token", ["id"], postgresql_where=sa.text("role = 'downloader'"))
-    op.create_index(
-        "token_email_idx", "token", [sa.text("lower(email)"), "id"], postgresql_where=sa.text("role = 'downloader'")
-    )
 
 
 def _computed_files() -> None:
@@ -260,8 +255,7 @@ def _datasets() -> None:
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name="dataset_item_id_fkey", ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name="dataset_pkey"),
     )
-    op.create_index("dataset_created_idx", "dataset", ["created_at", "id"])
-    op.create_index("dataset_person_idx", "dataset", ["token_id", "created_at", "id"])
+    op.create_index("dataset_token_id_idx", "dataset", ["token_id"])
     op.create_index("dataset_item_id_idx", "dataset", ["item_id"])
 
 
@@ -290,12 +284,9 @@ def downgrade() -> None:
     op.drop_constraint(op.f("token_named_check"), "token")
     op.alter_column("token", "name", nullable=False)
     op.drop_index("token_people_idx", "token")
-    op.drop_index("token_person_idx", "token")
-    op.drop_index("token_email_idx", "token")
     for name in ("email", "terms", "accepted_at", "caller"):
         op.drop_column("token", name)
     op.drop_table("terms")
-    op.drop_index("item_created_idx", "item")
     op.drop_index("item_package_idx", "item")
     op.drop_index("item_status_idx", "item")
     op.execute("delete from task where item_id in (select id from item where kind = 'package')")
@@ -304,8 +295,8 @@ def downgrade() -> None:
     op.drop_column("item", "kind")
     op.create_index("item_status_idx", "item", ["status", "id"])
     _triggers({"select kind, id": "select 'item', id", "select n.kind, n.id": "select 'item', n.id"})
-    op.execute("drop trigger file_changed on file")
-    op.execute("drop function file_changed()")
+    op.execute("drop trigger if exists file_changed on file")  # of 0004, but in the text that was just run
+    op.execute("drop function if exists file_changed()")
     for name in ("project_fields", "tables", "packages", "publishing", "portal"):
         op.drop_column("site", name)
     _fields("jsonb")
