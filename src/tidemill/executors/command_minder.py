@@ -44,24 +44,31 @@ class Minder:
         self.killed_for = ""
         self.kill_at: float | None = None
         self.children_left = True
+        self.heard: set[int] = set()
+        """Signals that came and were not yet acted upon."""
         self.wake, self._wake_end = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(self._wake_end, False)
 
     def run(self) -> None:
         """Start the command and watch it until it and all that it started are gone."""
-        signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: self.kill("orphaned"))
+        self.listen()
         if error := self.start():
             self.reap()
             self.report(json.loads(error))
             return
-        while not self.ended:
-            self.turn()
-        self.sweep()
+        try:
+            while not self.ended:
+                self.turn()
+        finally:
+            self.sweep()
         self.report(self.ended)
+
+    def listen(self) -> None:
+        """Have signals wake this process. A handler only takes note: it may have come in the midst of anything."""
+        signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: self.heard.add(number))
 
     def start(self) -> str:
         """Make the command's process; what went wrong, if it could not be started."""
@@ -85,11 +92,10 @@ class Minder:
         if self.wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self.wake, 4096)
-        if 0 in ready:
-            if os.read(0, 64):
-                self.stop()
-            else:
-                self.kill("orphaned")
+        if signal.SIGHUP in self.heard or (0 in ready and not _word()):
+            self.kill("orphaned")
+        elif signal.SIGTERM in self.heard or 0 in ready:
+            self.stop()
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
             self.kill("stopped")
         self.reap()
@@ -149,6 +155,13 @@ class Minder:
         with open(part, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib would double the time to start
             json.dump(told, file)
         os.replace(part, self.order["result"])  # noqa: PTH105
+
+
+def _word() -> bytes:
+    """What the worker says; nothing when it is gone."""
+    with contextlib.suppress(OSError):
+        return os.read(0, 64)
+    return b""
 
 
 def _become(order: dict[str, Any], minder: int, writing: int) -> None:
@@ -224,17 +237,17 @@ def _resident(pid: int) -> int:
 
 def _proportional(pid: int) -> int:
     for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
     return _resident(pid)
 
 
-def _read(path: str) -> str:
+def _read(path: str) -> bytes:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123
+        with open(path, "rb") as file:  # noqa: PTH123
             return file.read()
     except OSError:
-        return ""
+        return b""
 
 
 def main() -> None:
