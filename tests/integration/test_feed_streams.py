@@ -128,8 +128,9 @@ async def test_a_heartbeat_moves_a_filtered_readers_position(database: Database,
         before = stream.last_seq
         for number in range(3):
             await connection.execute(INSERT, {"n": number, "kind": "task"})
-        newest = (await get(web, "/api/changes?since=now"))["last_seq"]
-        assert newest != before
+        newest = before
+        while newest == before:  # until no transaction that was open before them is, of any database of the server
+            newest = (await get(web, "/api/changes?since=now"))["last_seq"]
         await until(lambda: stream.last_seq == newest, "the position moves though nothing passes")
         assert stream.results == []
     assert (await get(web, f"/api/changes?since={newest}"))["results"] == []
