@@ -7,6 +7,7 @@ import asyncio
 from sqlalchemy import text
 
 from tidemill.db.database import Database
+from tidemill.feed import changes
 
 _OPEN = text(
     "select query from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
@@ -31,3 +32,20 @@ async def no_transaction_is_open(database: Database) -> None:
 async def _open_ones(database: Database) -> list[str]:
     async with database.begin() as session:
         return list(await session.scalars(_OPEN))
+
+
+async def the_feed_tells_all(database: Database) -> None:
+    """Return once the feed holds every change that is committed.
+
+    Another transaction of the server that was open before holds it back; of another database, too, when it ends just
+    while a reader asks whose it is.
+    """
+    newest = text("select xid::text || '-' || id from change order by xid desc, id desc limit 1")
+    async with asyncio.timeout(60):
+        while True:
+            async with database.begin() as session:
+                last = await session.scalar(newest)
+            async with database.begin() as session:
+                if last is None or await changes.now(session) == last:
+                    return
+            await asyncio.sleep(0.01)

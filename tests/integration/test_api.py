@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from tests.apps import ScriptedApp
 from tests.factory import MadeRun, make_run
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, web_site
 
 from tidemill.db.database import Database
@@ -150,6 +151,7 @@ async def test_the_change_feed_in_pages_and_as_a_longpoll(database: Database, we
     made = await make_run(database, items=3)
     run = f"/api/runs/{made.run}"
     await call(web, "POST", f"{run}/pause")
+    await the_feed_tells_all(database)
     page = await call(web, "GET", "/api/changes")
     assert [(change["id"], change["changes"][0]["state"]) for change in page["results"] if change["kind"] == "run"] == [
         (f"run:{made.run}", "paused")

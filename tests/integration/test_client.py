@@ -17,6 +17,7 @@ from sqlalchemy import text
 from tests.factory import make_run
 from tests.faults.proxy import proxied
 from tests.followers import INSERT, until, write
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, web_site
 
 from tidemill import Client
@@ -180,6 +181,7 @@ async def test_a_filtered_readers_position_moves_with_heartbeats(
     monkeypatch.setattr(following, "HEARTBEAT", 0.1)
     async with consuming(client, "quiet", kind="project") as consumer:
         await insert(database, range(3))
+        await the_feed_tells_all(database)
         newest = (await web.client.get("/api/changes?since=now")).json()["last_seq"]
 
         async def there() -> bool:
@@ -226,6 +228,7 @@ async def test_a_restart_of_the_site_is_waited_out(database: Database, database_
         await insert(database, range(9, 12))
         await until(lambda: consumer.numbers == list(range(12)))
         await consumer.end()
+        await the_feed_tells_all(database)
         newest = (await web.client.get("/api/changes?since=now")).json()["last_seq"]
         assert await stands(web, "mine") == newest
     with closing(client):
@@ -245,6 +248,7 @@ async def test_two_with_one_cursor_leave_nothing_out_and_never_turn_it_back(
                     seen.append(seq)
         await until(lambda: set(one.numbers) | set(other.numbers) >= set(written))
     assert [tuple(map(int, seq.split("-"))) for seq in seen] == sorted(tuple(map(int, seq.split("-"))) for seq in seen)
+    await the_feed_tells_all(database)
     newest = (await web.client.get("/api/changes?since=now")).json()["last_seq"]
     assert await stands(web, "shared") == newest
 

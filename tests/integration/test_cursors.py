@@ -11,6 +11,7 @@ import pytest
 import structlog
 from sqlalchemy import text
 from tests.followers import INSERT
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, web_site
 
 from tidemill.db.database import Database
@@ -97,6 +98,7 @@ async def test_many_at_one_cursor_never_turn_it_back(database: Database) -> None
 
 
 async def read(database: Database, since: str) -> list[str]:
+    await the_feed_tells_all(database)
     async with database.begin() as session:
         return [result["seq"] for result in (await changes.read(session, since)).results]
 

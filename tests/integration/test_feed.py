@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from tests.factory import make_run
+from tests.transactions import the_feed_tells_all
 
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database
@@ -93,6 +94,7 @@ async def test_an_open_transaction_holds_back_only_what_could_come_after_it(data
             await connection.execute(INSERT, {"n": 3})
             page = await _page(database, None)
             assert 3 not in [result["position"] for result in page.results]
+    await the_feed_tells_all(database)
     page = await _page(database, page.last_seq)
     assert {2, 3} <= {result["position"] for result in page.results}
 
@@ -103,6 +105,7 @@ async def test_pages_say_where_they_end_and_what_is_left(database: Database) -> 
         for number in range(5):
             await connection.execute(INSERT, {"n": number})
         await connection.execute("insert into change (kind, run_id, state) values ('run', 2, 'done')")
+    await the_feed_tells_all(database)
     first = await _page(database, None, 2)
     assert (len(first.results), first.pending) == (2, 4)
     assert first.last_seq == first.results[-1]["seq"]

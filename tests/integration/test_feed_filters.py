@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from tests.factory import make_run
 from tests.site import Mill
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, web_site
 
 from tidemill.db.database import Database
@@ -56,6 +57,7 @@ async def records(database: Database) -> None:
                 " where p.name = 'north' and i.name in ('i1', 'i5')"
             )
         )
+    await the_feed_tells_all(database)
 
 
 async def names(web: Web, filters: str) -> list[str]:
@@ -98,6 +100,7 @@ async def test_a_deleted_item_is_told_by_the_name_it_had(database: Database, web
     before = (await get(web, "/api/changes?since=now"))["last_seq"]
     async with database.begin() as session:
         await session.execute(text("delete from item where name = 'i9'"))
+    await the_feed_tells_all(database)
     (gone,) = (await get(web, f"/api/changes?since={before}&include_docs=true"))["results"]
     assert (gone["item"], gone["deleted"], gone["doc"]) == ("i9", True, None)
     assert gone["changes"][0]["state"] == "deleted"
@@ -178,6 +181,7 @@ async def test_docs_show_the_record_with_its_process(database: Database, documen
                 " select id, 0, 'written' from item where name = 'item-1'"
             )
         )
+    await the_feed_tells_all(database)
     page = await get(web, "/api/changes?include_docs=true&kind=task&item=item-1")
     last = page["results"][-1]
     assert last["changes"] == [{"state": "done", "step": 1, "name": "signal"}]
@@ -208,6 +212,7 @@ async def test_a_task_moved_by_two_transactions_in_turn_is_told_where_it_stands_
         await early.execute("select pg_current_xact_id()")
         await other.execute(move.format("'failed'", "now()").encode(), [made.run])
         await early.execute(move.format("'waiting'", "null").encode(), [made.run])
+    await the_feed_tells_all(database)
     results = (await get(web, "/api/changes?kind=task&include_docs=true"))["results"]
     assert [result["changes"][0]["state"] for result in results] == ["waiting", "failed"]
     assert [result["now"]["state"] for result in results] == ["waiting", "waiting"]

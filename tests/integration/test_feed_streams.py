@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.followers import INSERT, KINDS, Stream, event_stream, following, until, write
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, web_site
 
 from tidemill.db.database import Database
@@ -128,9 +129,9 @@ async def test_a_heartbeat_moves_a_filtered_readers_position(database: Database,
         before = stream.last_seq
         for number in range(3):
             await connection.execute(INSERT, {"n": number, "kind": "task"})
-        newest = before
-        while newest == before:  # until no transaction that was open before them is, of any database of the server
-            newest = (await get(web, "/api/changes?since=now"))["last_seq"]
+        await the_feed_tells_all(database)
+        newest = (await get(web, "/api/changes?since=now"))["last_seq"]
+        assert newest != before
         await until(lambda: stream.last_seq == newest, "the position moves though nothing passes")
         assert stream.results == []
     assert (await get(web, f"/api/changes?since={newest}"))["results"] == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.packaging import Portal
+from tests.transactions import the_feed_tells_all
 from tests.watching import Watched
 from tests.webserver import Web, web_site
 
@@ -91,6 +92,7 @@ async def test_the_feed_tells_of_packages_under_their_own_kind(portal: Portal) -
         async with portal.database.begin() as session:
             return (await changes.read(session, None, 1000, which)).results
 
+    await the_feed_tells_all(portal.database)
     of_packages = await told(Filter(kinds=("package",)))
     assert {change["item"] for change in of_packages} == set(PACKAGES)
     assert {change["id"] for change in of_packages} == {f"package:{change['item_id']}" for change in of_packages}
@@ -111,6 +113,7 @@ async def test_the_feed_tells_of_packages_under_their_own_kind(portal: Portal) -
 async def test_the_feed_says_that_a_package_is_deleted(portal: Portal) -> None:
     await portal.run_sql("insert into item (name, kind) values ('gone.zip', 'package')")
     await portal.run_sql("delete from item where name = 'gone.zip'")
+    await the_feed_tells_all(portal.database)
     async with portal.database.begin() as session:
         found = (await changes.read(session, None, 1000, Filter(kinds=("package",)))).results
     assert [(one["kind"], one.get("deleted", False)) for one in found] == [("package", False), ("package", True)]
