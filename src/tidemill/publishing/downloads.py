@@ -62,8 +62,7 @@ async def link(
     Raises NotFound, Gone (replaced, removed, expired), KeyRefused, and StorageAway where the file's store does not
     answer or no longer has it; then nothing is counted.
     """
-    _check_holder(holder)
-    person = holder.id if holder is not None else None
+    person = _admitted(holder)
     row = await fetch_one(session, "downloads.offered", {"id": computed_file_id, "person": person})
     if row is None:
         raise NotFound(f"There is no computed file {computed_file_id}.")
@@ -84,8 +83,7 @@ async def original_link(
     counted: bool = True,
 ) -> Link:
     """Likewise to an original file as it lies in its source, where `publishing.originals` offers them."""
-    _check_holder(holder)
-    person = holder.id if holder is not None else None
+    person = _admitted(holder)
     row = await fetch_one(session, "downloads.original", {"id": file_id})
     if row is None:
         raise NotFound(f"There is no original file {file_id} to be downloaded.")
@@ -128,9 +126,13 @@ async def served(session: AsyncSession, site: Signing, file: str, middle: str, f
     return await asyncio.to_thread(_found, row, seal)
 
 
-def _check_holder(holder: Person | None) -> None:
-    if holder is not None and (why := holder.refusal()) is not None:
+def _admitted(holder: Person | None) -> int | None:
+    """Who downloads, None for an operator. Raises KeyRefused."""
+    if holder is None:
+        return None
+    if (why := holder.refusal()) is not None:
         raise KeyRefused(why)
+    return holder.id
 
 
 def _check_offered(row: Row) -> None:

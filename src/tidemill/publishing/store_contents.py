@@ -15,7 +15,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -58,14 +58,12 @@ class Lying:
 
 async def now_in(place: StorePlace) -> dt.datetime:
     """What time it is by the store's clock. Raises StorageError."""
-    try:
+    with _told(place, "asked for its time"):
         if (folder := folder_of(place.url)) is not None:
             return await asyncio.to_thread(_now_in_folder, folder)
         if urlsplit(place.url).scheme == "s3":
             return await asyncio.to_thread(_now_in_s3, place)
         return await now_as_written(place)
-    except Exception as error:
-        raise _judged(place, "asked for its time", error) from error
 
 
 async def now_as_written(place: StorePlace) -> dt.datetime:
@@ -81,7 +79,7 @@ async def now_as_written(place: StorePlace) -> dt.datetime:
 async def lying(place: StorePlace) -> AsyncIterator[list[Lying]]:
     """What lies there under keys of packages, in chunks. Raises StorageError."""
     folder = folder_of(place.url)
-    try:
+    with _told(place, "listed"):
         if folder is not None or urlsplit(place.url).scheme == "s3":
             chunks = _in_folder(folder) if folder is not None else _in_s3(place)
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -91,8 +89,6 @@ async def lying(place: StorePlace) -> AsyncIterator[list[Lying]]:
             yield [
                 Lying("package", one["path"], one["size"], one["last_modified"]) for one in page if _ours(one["path"])
             ]
-    except Exception as error:
-        raise _judged(place, "listed", error) from error
 
 
 async def take_away(place: StorePlace, one: Lying) -> bool:
@@ -100,12 +96,8 @@ async def take_away(place: StorePlace, one: Lying) -> bool:
     if one.kind == "package":
         await objects.remove(place.url, place.options, one.key)
         return True
-    try:
-        if one.kind == "part":
-            return await asyncio.to_thread(_drop_part, place, one)
-        return await asyncio.to_thread(_abort, place, one)
-    except Exception as error:
-        raise _judged(place, "cleared", error) from error
+    with _told(place, "cleared"):
+        return await asyncio.to_thread(_drop_part if one.kind == "part" else _abort, place, one)
 
 
 def abandoned(place: StorePlace, one: Lying) -> bool:
@@ -205,10 +197,12 @@ def _s3(place: StorePlace) -> tuple[Any, str, str]:
     return client(place.options), parts.netloc, prefix + "/" if prefix else ""
 
 
-def _judged(place: StorePlace, verb: str, error: Exception) -> Exception:
-    """A store's trouble in words; what is none of a store's stays as it is."""
+@contextmanager
+def _told(place: StorePlace, verb: str) -> Iterator[None]:
+    """Put a store's trouble in words."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    if isinstance(error, OSError | BaseError | BotoCoreError | ClientError):
-        return trouble(place.url, verb, error)
-    return error
+    try:
+        yield
+    except (OSError, BaseError, BotoCoreError, ClientError) as error:
+        raise trouble(place.url, verb, error) from error
