@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
@@ -85,7 +86,7 @@ async def _rows(session: AsyncSession, window: Window, form: FormData) -> tuple[
     Raises InvalidInput.
     """
     noun = Noun.PROJECT if words(form, "noun") == Noun.PROJECT else Noun.ITEM
-    wanted = portal_query.asked(parse_qsl(words(form, "query") or ""))
+    wanted = replace(portal_query.asked(parse_qsl(words(form, "query") or "")), page=1)  # all of it, from any page
     names = [name for name in form.getlist("name") if isinstance(name, str) and name]
     if words(form, "which") == "all":
         query = portal_query.query_of(wanted, window, noun, MOST)

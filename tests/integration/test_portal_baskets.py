@@ -1,0 +1,59 @@
+"""What becomes of a basket that much is put into at once, as a browser without scripts sends it."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.browser.shelves import fill
+from tests.webserver import Web, web_site
+
+from tidemill.db.database import Database
+
+ITEMS, PROJECTS = 66, 22
+
+
+@pytest.fixture
+async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
+    """A public portal whose lists have more than one page."""
+    await fill(database, tmp_path / "packages", projects=PROJECTS, items=ITEMS // PROJECTS)
+    async with web_site(database, database_url, tmp_path) as web:
+        yield web
+
+
+@pytest.fixture
+async def browser(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
+    """A browser of somebody who accepted the terms."""
+    async with httpx2.AsyncClient(
+        base_url=web.url, timeout=60, follow_redirects=True, headers={"Origin": web.url}
+    ) as browser:
+        form = {"email": "ada@example.org", "accept": "yes", "version": "2026-11"}
+        assert "Your key" in (await browser.post("/portal/terms", data=form)).text
+        yield browser
+
+
+async def put_all(browser: httpx2.AsyncClient, path: str) -> str:
+    """Press "Put all in" on a page of a list; what is said then."""
+    page = (await browser.get(path)).text
+    form = page[page.index('<form id="gathering"') :]
+    form = form[: form.index("</form>")]
+    sent = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
+    return notice(await browser.post("/portal/basket/gather", data=sent | {"which": "all"}))
+
+
+def notice(answer: Any) -> str:
+    """What a page says of what was done."""
+    found = re.search(r'class="notice[^"]*"[^>]*><p>(.*?)</p>', answer.text, re.DOTALL)
+    assert found, answer.text
+    return html.unescape(found[1]).strip()
+
+
+@pytest.mark.parametrize("path", ["/portal/samples?page=2", "/portal/projects?page=2&sort=-title"])
+async def test_all_that_a_list_finds_goes_in_from_any_page(browser: httpx2.AsyncClient, path: str) -> None:
+    said = await put_all(browser, path)
+    assert said == f"{ITEMS} samples came into your basket. It has {ITEMS} things in it now."
