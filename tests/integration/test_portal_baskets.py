@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text
 from tests.browser.shelves import fill
 from tests.webserver import Web, web_site
 
@@ -57,3 +58,18 @@ def notice(answer: Any) -> str:
 async def test_all_that_a_list_finds_goes_in_from_any_page(browser: httpx2.AsyncClient, path: str) -> None:
     said = await put_all(browser, path)
     assert said == f"{ITEMS} samples came into your basket. It has {ITEMS} things in it now."
+
+
+async def test_who_cannot_be_had_is_told_apart_from_others_of_a_like_name(
+    database: Database, browser: httpx2.AsyncClient
+) -> None:
+    """An item may have blanks in its name, another the first word of it; and no file of its own is left of one."""
+    async with database.begin() as session:
+        await session.execute(text("update item set name = 'Brain' where name = 'SCPCS000001'"))
+        await session.execute(text("update item set name = 'Brain 1' where name = 'SCPCS000002'"))
+        await session.execute(
+            text("delete from item_file using item i where i.id = item_file.item_id and i.name = 'Brain 1'")
+        )
+    said = await put_all(browser, "/portal/samples?search=Brain")
+    assert said.startswith("1 sample came into your basket. 1 sample cannot be had (has nothing of it"), said
+    assert said.endswith("Brain 1. It has 1 thing in it now."), said

@@ -8,6 +8,7 @@ import pytest
 from markupsafe import escape
 
 from tidemill.catalogue.browsing import Facet
+from tidemill.domain.dataset_contents import Fault
 from tidemill.domain.lookups import Lookup
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields
@@ -216,7 +217,10 @@ def test_what_a_dataset_refuses_is_left_out_of_many() -> None:
     some = [
         Candidate(name, [project], files) for name, project in (("S1", "P1"), ("S2", "P1"), ("S3", "P2"), ("S4", "P10"))
     ]
-    faults = ["P1.SINGLE_CELL: S2 has nothing of it as ANN_DATA.", "P2.SINGLE_CELL: The readme cannot be made."]
+    faults = [
+        Fault("P1", "has nothing of it as ANN_DATA.", "SINGLE_CELL", "S2"),
+        Fault("P2", "The readme cannot be made.", "SINGLE_CELL"),
+    ]
     left = refused(some, faults)
     assert [one.why for one in left] == ["", "has nothing of it as ANN_DATA", "The readme cannot be made", ""]
     made = gathered(
@@ -231,6 +235,15 @@ def test_what_a_dataset_refuses_is_left_out_of_many() -> None:
     assert gathered(
         {"P1": {"SINGLE_CELL": "MERGED"}}, some[:1], ["SINGLE_CELL"], "", Declared([], {}, {}, [])
     ).there == ["S1"]
+
+
+def test_a_fault_forbids_whom_it_tells_of_and_nobody_of_a_like_name() -> None:
+    places = (("Brain", "A"), ("Brain 1", "A"), ("Brain", "A.B"), ("Brain 1", "A.B"))
+    some = [Candidate(name, [project], []) for name, project in places]
+    left = refused(some, [Fault("A", "has nothing of it.", "RNA", "Brain 1")])
+    assert [one.why for one in left] == ["", "has nothing of it", "", ""]
+    left = refused(some, [Fault("A.B", "is locked.")])
+    assert [one.why for one in left] == ["", "", "is locked", "is locked"]
 
 
 def test_a_basket_fills_and_empties() -> None:

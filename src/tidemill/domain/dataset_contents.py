@@ -8,7 +8,7 @@ the project itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,29 @@ class Wanted:
     project: str
     parts: tuple[Part, ...]
     includes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something that is wanted cannot be had: an item of a part of a project; the part where `item` is empty, the
+    whole project where both are."""
+
+    project: str
+    words: str
+    part: str = ""
+    item: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.project}.{self.part}" if self.part else self.project
+        return f"{place}: {self.item} {self.words}" if self.item else f"{place}: {self.words}"
+
+
+class ContentsRefused(InvalidFields):
+    """Some of what a dataset should hold cannot be had."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__({"data": shortened([str(one) for one in faults])})
 
 
 def read_contents(data: Any) -> list[Wanted]:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.db.database import Row, fetch
-from tidemill.domain.dataset_contents import INCLUDES, Part, Wanted, shortened
+from tidemill.domain.dataset_contents import INCLUDES, ContentsRefused, Fault, Part, Wanted
 from tidemill.domain.package_plan import (
     Entry,
     FileEntry,
@@ -48,7 +48,7 @@ class _Gathering:
     taken: set[tuple[str, str, str]] = field(default_factory=set)
     """Project, source and key of files that are in it."""
     folders: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def add(self, project: str, folder: str, plan: PackagePlan) -> None:
         """Put what a plan holds into a folder; a file of a project is in a dataset once."""
@@ -65,7 +65,8 @@ class _Gathering:
 async def dataset_plan(
     session: AsyncSession, format_: str, contents: Sequence[Wanted], store: StorePlace
 ) -> PackagePlan:
-    """The plan of the package that these contents make. Raises InvalidFields that names everything which cannot be."""
+    """The plan of the package that these contents make. Raises InvalidFields; ContentsRefused with everything that
+    cannot be had."""
     declared = [one for one in await declarations(session) if one.entry.per != "site"]
     if fault := _format_fault(declared, format_):
         raise InvalidFields({"format": [fault]})
@@ -75,13 +76,13 @@ async def dataset_plan(
     for wanted in contents:
         row = projects.get(wanted.project)
         if row is None:
-            gathering.faults.append(f"{wanted.project}: there is no such project.")
+            gathering.faults.append(Fault(wanted.project, "there is no such project."))
         elif row["locked"]:
-            gathering.faults.append(f"{wanted.project}: is locked; nothing of it can be had now.")
+            gathering.faults.append(Fault(wanted.project, "is locked; nothing of it can be had now."))
         else:
             _gather(gathering, wanted, await project_stock(session, _project(row)))
     if gathering.faults:
-        raise InvalidFields({"data": shortened(gathering.faults)})
+        raise ContentsRefused(gathering.faults)
     return _whole(gathering)
 
 
@@ -102,7 +103,8 @@ def _gather(gathering: _Gathering, wanted: Wanted, stock: Stock) -> None:
         candidates = list(_candidates(gathering, part, stock))
         if not candidates:
             of = f" as {gathering.format}" if gathering.format else ""
-            gathering.faults.append(f"{wanted.project}.{part.name}: there is no such part{of}{_parts(gathering)}.")
+            said = f"there is no such part{of}{_parts(gathering)}."
+            gathering.faults.append(Fault(wanted.project, said, part.name))
         elif part.word:
             _gather_word(gathering, part, stock, candidates)
         else:
@@ -124,7 +126,7 @@ def _candidates(gathering: _Gathering, part: Part, stock: Stock) -> Iterator[Dec
 def _gather_word(gathering: _Gathering, part: Part, stock: Stock, candidates: Sequence[Declaration]) -> None:
     """What a project has of a part as one: the whole of a package."""
     assert stock.project is not None
-    where = f"{stock.project.name}.{part.name}"
+    project = stock.project.name
     for made in candidates:
         entry = made.entry
         if entry.per == "project" and part.word.lower() in _words(entry) and matches(entry.where, _about(stock)):
@@ -133,31 +135,33 @@ def _gather_word(gathering: _Gathering, part: Part, stock: Stock, candidates: Se
                     _without_own(made, part.word), stock, _projects(stock), stock.items, gathering.places
                 )
             except (NotMade, InvalidInput) as error:
-                gathering.faults.append(f"{where}: {part.word}: {error}.")
+                gathering.faults.append(Fault(project, f"{part.word}: {error}.", part.name))
                 return
-            gathering.add(stock.project.name, f"{stock.project.name}_{part.name}_{part.word}", plan)
+            gathering.add(project, f"{project}_{part.name}_{part.word}", plan)
             return
-    gathering.faults.append(
-        f"{where}: there is nothing {part.word} of it; name {'items' if candidates else 'another'}."
-    )
+    gathering.faults.append(Fault(project, f"there is nothing {part.word} of it; name items.", part.name))
 
 
 def _gather_items(gathering: _Gathering, part: Part, stock: Stock, candidates: Sequence[Declaration]) -> None:
     """What the chosen items have of a part."""
     assert stock.project is not None
-    where = f"{stock.project.name}.{part.name}"
+    project = stock.project.name
+
+    def fault(words: str, item: str = "") -> None:
+        gathering.faults.append(Fault(project, words, part.name, item))
+
     known = {one.name: one for one in stock.items}
     for name in part.items:
         if name not in known:
-            gathering.faults.append(f"{where}: {name} is not in this project.")
+            fault("is not in this project.", name)
         elif known[name].locked:
-            gathering.faults.append(f"{where}: {name} stands in a locked project, too.")
+            fault("stands in a locked project, too.", name)
         elif not known[name].good:
-            gathering.faults.append(f"{where}: {name} cannot be had: its status is not good.")
+            fault("cannot be had: its status is not good.", name)
     chosen = [known[name] for name in part.items if name in known and known[name].good and not known[name].locked]
     mine = stock.of(chosen)
     held: set[str] = set()
-    folder, why = f"{stock.project.name}_{part.name}", ""
+    folder, why = f"{project}_{part.name}", ""
     for made in _chosen(candidates, mine):
         entry = made.entry
         fitting = chosen if entry.per == "project" else [one for one in chosen if matches(entry.where, one.metadata)]
@@ -168,13 +172,15 @@ def _gather_items(gathering: _Gathering, part: Part, stock: Stock, candidates: S
         except InvalidInput as error:
             why = error.message
             continue
-        gathering.add(stock.project.name, folder if not held else f"{folder}_{entry.name}", plan)
+        gathering.add(project, folder if not held else f"{folder}_{entry.name}", plan)
         held |= set(plan.items)
     if why:
-        gathering.faults.append(f"{where}: {why}")
+        fault(why)
         return
     of = f" as {gathering.format}" if gathering.format else ""
-    gathering.faults += [f"{where}: {one.name} has nothing of it{of}." for one in chosen if one.name not in held]
+    for one in chosen:
+        if one.name not in held:
+            fault(f"has nothing of it{of}.", one.name)
 
 
 def _chosen(candidates: Sequence[Declaration], mine: Stock) -> list[Declaration]:
@@ -203,17 +209,17 @@ def _gather_own(gathering: _Gathering, word: str, stock: Stock) -> None:
             for rule in made.entry.files:
                 if rule.of == "project" and _tells(rule.attributes, word):
                     rules.setdefault(repr(rule), rule)
-    where = f"{stock.project.name}.{INCLUDES}{word}"
+    project, part = stock.project.name, f"{INCLUDES}{word}"
     if not rules:
-        gathering.faults.append(f"{where}: no package of this site has such files.")
+        gathering.faults.append(Fault(project, "no package of this site has such files.", part))
         return
     entry = PackageEntry(name=DATASET, per="project", file="{project}.zip", files=list(rules.values()))
     try:
         plan = package_plan(Declaration(entry, [], None, ""), stock, _projects(stock), stock.items, gathering.places)
     except (NotMade, InvalidInput):
-        gathering.faults.append(f"{where}: this project has none.")
+        gathering.faults.append(Fault(project, "this project has none.", part))
         return
-    gathering.add(stock.project.name, f"{stock.project.name}_{word.upper()}", plan)
+    gathering.add(project, f"{project}_{word.upper()}", plan)
 
 
 def _of_items(made: Declaration) -> Declaration:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidemill.db.database import Row
+from tidemill.domain.dataset_contents import Fault
 from tidemill.web import portal_basket
 from tidemill.web.portal_basket import Contents, Declared
 
@@ -91,26 +92,18 @@ def gathered(
     return Outcome(dict(result), made.came, made.there, made.cannot)
 
 
-def refused(candidates: Sequence[Candidate], faults: Iterable[str]) -> list[Candidate]:
-    """The candidates once more, those forbidden that the faults of a dataset name: `project.part: item …` tells of one,
-    `project.part: …` of all of a project."""
-    names = {one.name for one in candidates}
-    items: dict[str, str] = {}
-    places: list[tuple[str, str]] = []
+def refused(candidates: Sequence[Candidate], faults: Iterable[Fault]) -> list[Candidate]:
+    """The candidates once more, those forbidden that the faults of a dataset tell of: of an item, or of all that is
+    wanted of its project."""
+    whys: dict[tuple[str, str], str] = {}
     for fault in faults:
-        place, _, said = fault.partition(": ")
-        name = said.partition(" ")[0]
-        if name in names:
-            items.setdefault(name, said.removeprefix(name).strip(" ."))
-        else:
-            places.append((place, said.strip(" .")))
-    return [replace(one, why=one.why or items.get(one.name) or _of_project(one, places)) for one in candidates]
+        whys.setdefault((fault.project, fault.item), fault.words.strip(" ."))
 
+    def why(one: Candidate) -> str:
+        project = one.projects[0] if one.projects else ""
+        return one.why or whys.get((project, one.name)) or whys.get((project, ""), "")
 
-def _of_project(one: Candidate, places: Iterable[tuple[str, str]]) -> str:
-    """What a fault says of the project that an item would be taken from."""
-    project = one.projects[0] if one.projects else ""
-    return next((said for place, said in places if place == project or place.startswith(f"{project}.")), "")
+    return [replace(one, why=why(one)) for one in candidates]
 
 
 def _held(contents: Contents) -> Mapping[tuple[str, str], frozenset[str] | None]:

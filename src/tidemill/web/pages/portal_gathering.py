@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 from tidemill.catalogue import browsing
 from tidemill.catalogue.browsing import Query
 from tidemill.db.database import Row
+from tidemill.domain.dataset_contents import ContentsRefused
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields, InvalidInput
@@ -30,7 +31,7 @@ router = APIRouter()
 FIELDS = 1000
 """Fields of the form besides the names that are chosen."""
 TRIES = 5
-"""How often the rest is tried when some cannot be had; a hundred faults are told at a time."""
+"""How often the rest is tried when some cannot be had: what is left can have faults that the first hid."""
 
 
 @router.post("/basket/gather")
@@ -70,8 +71,8 @@ async def _put(
             return made
         try:
             await keep(request, session, now, Wish(format=form, data=made.contents))
-        except InvalidFields as error:
-            again = portal_gathering.refused(candidates, error.fields.get("data", []))
+        except ContentsRefused as error:
+            again = portal_gathering.refused(candidates, error.faults)
             if again == list(candidates):
                 raise
             candidates = again
