@@ -83,6 +83,30 @@ async def test_what_is_recorded_or_in_the_works_is_none(portal: Portal) -> None:
     assert ((await sweep(portal, remove=True)).strays, len(portal.lying())) == ([], 7)
 
 
+async def test_a_result_that_waits_to_be_published_is_none_whatever_became_of_a_newer_run(portal: Portal) -> None:
+    """The store could not be reached when the first run was done; the second was begun and cancelled."""
+    first = await portal.begin()
+    await portal.work(first.run)
+    lying = portal.lying()
+    second = await portal.begin()
+    for name in second.packages:
+        await portal.cancel(second.run, name)
+    done = await sweep(portal, remove=True)
+    assert (done.strays, done.busy, portal.lying()) == ([], 3, lying)
+    assert len(await portal.register()) == 3
+
+
+async def test_a_result_made_again_in_the_same_task_is_none_until_it_is_published(portal: Portal) -> None:
+    begun = await portal.made()
+    await portal.run_sql("update computed_file set expires_at = now() - interval '1 day' where name = 'S1.zip'")
+    assert [one.name for one in await portal.remove()] == ["S1.zip"]
+    await portal.rerun(begun.run, "S1.zip")
+    await portal.work(begun.run)
+    done = await sweep(portal, remove=True)
+    assert (done.strays, done.busy) == ([], 1)
+    assert [one.name for one in await portal.register()] == ["S1.zip"]
+
+
 async def orphan_of_running(portal: Portal, package: str) -> None:
     body = await portal.value(
         "select d.body from task t join item i on i.id = t.item_id join document d on d.sha256 = t.document"

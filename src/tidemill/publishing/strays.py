@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -178,10 +178,23 @@ def check_age(seconds: float) -> float:
 
 
 async def _known(session: AsyncSession, where: StorePlace, chunk: Sequence[Lying]) -> list[Row]:
-    """What is known of each: `n, item, pointed, busy`. What is no finished package, no record points to."""
+    """What is known of each: `n, item, pointed, busy`. What is no finished package, no record points to; a package is
+    busy, too, while a result of it is yet to be published."""
     if not chunk:
         return []
     asked = [{"n": n, "key": one.key, "name": one.name} for n, one in enumerate(chunk)]
     params = {"found": orjson.dumps(asked).decode(), "scheme": urlsplit(where.url).scheme}
     rows = await fetch(session, "strays.known", params, prepare=False)
-    return [row | {"pointed": row["pointed"] and chunk[row["n"]].kind == "package"} for row in rows]
+    due = await _due(session, {row["item"] for row in rows if row["item"] is not None})
+    for row in rows:
+        row["pointed"] = row["pointed"] and chunk[row["n"]].kind == "package"
+        row["busy"] = row["busy"] or row["item"] in due
+    return rows
+
+
+async def _due(session: AsyncSession, items: Collection[int]) -> Collection[int]:
+    """Those of these packages of which a result is yet to be published."""
+    if not items:
+        return ()
+    asked = {"after": "", "items": sorted(items), "n": len(items)}
+    return {row["item"] for row in await fetch(session, "computed_files.due", asked, prepare=False)}

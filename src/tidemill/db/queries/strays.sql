@@ -4,17 +4,14 @@
 select distinct on (store) store as url, options from computed_file order by store, id desc;
 
 -- known: of what lies in a store (:found with n, key, name; :scheme as its URL has it) what is known of it: whether a computed file
--- whose bytes are there points to it; whether its package is in the works: a task is not over, the newest result is not
--- published yet, or a late one may be promoted.
+-- whose bytes are there points to it; whether its package is in the works: a task is not over, or a late result may be promoted.
+-- Whether a result is yet to be published, computed_files.due tells.
 select f.n, i.id as item,
        exists (select from computed_file c where c.key = f.key and split_part(c.store, ':', 1) = %(scheme)s and c.removed_at is null)
            as pointed,
        exists (select from task t where t.item_id = i.id and t.state in ('waiting', 'running', 'submitted'))
        or exists (select from task t join attempt a on a.task_id = t.id
-                  where t.item_id = i.id and a.outcome = 'late' and a.superseded_at is null)
-       or coalesce((select t.state = 'done' and t.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0)
-                           and not exists (select from computed_file c where c.task_id = t.id)
-                    from task t where t.item_id = i.id order by t.run_id desc limit 1), false) as busy
+                  where t.item_id = i.id and a.outcome = 'late' and a.superseded_at is null) as busy
 from json_to_recordset(%(found)s::json) as f(n int, key text, name text)
 left join item i on i.name = f.name and i.kind = 'package';
 
