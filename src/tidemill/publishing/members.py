@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import orjson
@@ -14,6 +17,8 @@ from tidemill.errors import InvalidInput, NotFound
 from tidemill.storage.documents import Documents
 
 MOST_ROWS = 1000
+AT_ONCE = 2
+"""Manifests that are read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +51,28 @@ async def members(
     row = await fetch_one(session, "computed_files.manifest", {"id": file})
     if row is None:
         raise NotFound(f"There is no computed file {file}.")
-    listed: Sequence[Mapping[str, Any]] | None = None
-    if row["sha256"] is not None:
-        listed = _manifest(await documents.read(row["sha256"], row["body"], row["location"]))
+    unknown = Members(file, row["name"], row["files"], 0, 0, [], known=False)
+    if row["sha256"] is None:
+        return unknown
+    document = await documents.read(row["sha256"], row["body"], row["location"])
+    part = slice(max(0, offset), max(0, offset) + limit)
+    page = await asyncio.get_running_loop().run_in_executor(_threads(), _page, document, search.casefold(), part)
+    return replace(unknown, total=page[0], size=page[1], rows=page[2], known=True) if page is not None else unknown
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Where manifests are read, beside the site's loop: one may be of many megabytes, and anybody may ask."""
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="members")
+
+
+def _page(document: bytes, words: str, part: slice) -> tuple[int, int, list[Mapping[str, Any]]] | None:
+    """How many members have these words in their names, their bytes, and a part of them; None: it lists none."""
+    listed = _manifest(document)
     if listed is None:
-        return Members(file, row["name"], row["files"], 0, 0, [], known=False)
-    words = search.casefold()
+        return None
     found = [one for one in listed if words in one["name"].casefold()] if words else listed
-    start = max(0, offset)
-    size = sum(one["size"] for one in found)
-    return Members(file, row["name"], row["files"], len(found), size, found[start : start + limit])
+    return len(found), sum(one["size"] for one in found), [*found[part]]
 
 
 def _manifest(document: bytes) -> Sequence[Mapping[str, Any]] | None:

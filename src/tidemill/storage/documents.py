@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +77,11 @@ class DocumentStore:
         """The bytes of a document, checked against their SHA-256. Raises StorageError if lost or changed."""
         if body is not None:
             document = body.encode("utf-8")
+            digest = hashlib.sha256(document)
         else:
             document = await self._fetch(sha256, location or "")
-        if hashlib.sha256(document).hexdigest() != sha256:
+            digest = await asyncio.to_thread(hashlib.sha256, document)  # it may be of many megabytes
+        if digest.hexdigest() != sha256:
             raise StorageError(f"Document {sha256[:12]}… does not match its checksum: the stored copy has changed.")
         return document
 
