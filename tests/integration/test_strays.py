@@ -161,6 +161,16 @@ async def test_what_a_purge_left_on_purpose_stays(portal: Portal) -> None:
     assert portal.lying() == lying
 
 
+async def test_what_a_purge_left_stays_though_a_re_run_was_begun_before(portal: Portal) -> None:
+    begun = await portal.made()
+    lying = portal.lying()
+    await portal.rerun(begun.run, "S1.zip")
+    async with portal.database.begin() as session:
+        await purging.purge(session, "P1")
+    done = await sweep(portal, remove=True)
+    assert (done.strays, done.forgotten, portal.lying()) == ([], 3, lying)
+
+
 async def test_a_build_that_begins_meanwhile_keeps_its_bytes(portal: Portal) -> None:
     """Between the look and the removal somebody asks for the package again."""
     await orphan(portal, "S1.zip")

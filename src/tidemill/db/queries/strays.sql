@@ -16,10 +16,10 @@ from json_to_recordset(%(found)s::json) as f(n int, key text, name text)
 left join item i on i.name = f.name and i.kind = 'package';
 
 -- plans: the plans that tasks of these packages were ever given; :kept are those whose packages were published, and whose files a
--- purge of their project has forgotten and left where they lie.
+-- purge of their project has forgotten and left where they lie, also where a re-run had set aside the result before.
 with given as (
     select t.item_id, a.input as plan,
-           a.outcome = 'done' and a.superseded_at is null and t.run_id <= (i.metadata ->> 'after_run')::bigint
+           a.outcome = 'done' and t.run_id <= (i.metadata ->> 'after_run')::bigint
            and not exists (select from computed_file c where c.task_id = a.task_id and c.fence = a.fence) as kept
     from task t join attempt a on a.task_id = t.id join item i on i.id = t.item_id where t.item_id = any(%(items)s::bigint[])
     union
