@@ -7,15 +7,17 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 from tests.packaging import PACKAGES, Portal
 from tests.webserver import web_site
 
 from tidemill.catalogue import items
 from tidemill.db.database import Database
 from tidemill.errors import Conflict, NotFound
-from tidemill.publishing import computed_files, left_over, package_runs, retiring
+from tidemill.publishing import computed_files, left_over, package_runs, planning, retiring
 from tidemill.publishing.left_over import LeftOver
 from tidemill.publishing.package_runs import Wish
+from tidemill.publishing.plan_making import PackProject, Stock
 from tidemill.storage.documents import DocumentStore
 
 
@@ -44,6 +46,14 @@ async def retire(portal: Portal, *names: str) -> retiring.Retired:
 async def states(portal: Portal, **asked: Any) -> dict[str, str]:
     async with portal.database.begin() as session:
         return {row["name"]: row["state"] for row in await computed_files.listing(session, **asked)}
+
+
+async def move(portal: Portal, item: str, project: str) -> None:
+    await portal.run_sql(
+        "update project_item x set project_id = p.id from project p, item i"
+        " where p.name = :project and i.name = :item and x.item_id = i.id",
+        project=project, item=item,
+    )  # fmt: skip
 
 
 async def test_nothing_is_left_over_of_what_is_called_for(portal: Portal) -> None:
@@ -105,10 +115,7 @@ async def test_what_nobody_can_tell_of_counts_as_called_for(portal: Portal) -> N
 async def test_an_item_that_went_to_another_project_took_its_package_along(portal: Portal) -> None:
     await portal.made()
     await portal.lay("S3", project="P2")
-    await portal.run_sql(
-        "update project_item x set project_id = p.id from project p, item i"
-        " where p.name = 'P2' and i.name = 'S1' and x.item_id = i.id"
-    )
+    await move(portal, "S1", "P2")
     assert set(await found(portal, "P1")) == set()
     assert set(await found(portal)) == set()
     await portal.run_sql("update item set status = 'bad' where name = 'S2'")
@@ -116,6 +123,32 @@ async def test_an_item_that_went_to_another_project_took_its_package_along(porta
     assert await found(portal, "P2") == {}
     with pytest.raises(NotFound):
         await found(portal, "P9")
+
+
+@pytest.mark.parametrize("scope", [(), ("P1",)], ids=["all", "one"])
+async def test_a_project_that_is_locked_keeps_what_came_into_it(portal: Portal, scope: tuple[str, ...]) -> None:
+    await portal.made()
+    await portal.lay("S3", project="P2")
+    await move(portal, "S1", "P2")
+    await portal.run_sql("update project set locked = true where name = 'P2'")
+    assert await found(portal, *scope) == {}
+    await declare(portal, PACKAGES[0])
+    assert set(await found(portal, *scope)) == {"S2.zip"}
+
+
+@pytest.mark.parametrize("scope", [(), ("P1",)], ids=["all", "one"])
+async def test_a_project_with_a_fault_keeps_what_came_into_it(portal: Portal, scope: tuple[str, ...]) -> None:
+    await portal.made()
+    await portal.lay("S3", project="P2")
+    await move(portal, "S1", "P2")
+    size, etag = portal.write("S1/twice/S1.bin", "twice")  # two files of one name in the package
+    await portal.run_sql(
+        "with made as (insert into file (source_id, key, size, etag, project_id)"
+        " select s.id, 'S1/twice/S1.bin', :size, :etag, p.id from source s, project p where p.name = 'P2' returning id)"
+        " insert into item_file (item_id, file_id) select i.id, made.id from item i, made where i.name = 'S1'",
+        size=size, etag=etag,
+    )  # fmt: skip
+    assert await found(portal, *scope) == {}
 
 
 async def test_what_is_retired_goes_like_what_was_replaced_and_comes_back_when_called_for(portal: Portal) -> None:
@@ -160,6 +193,27 @@ async def test_only_what_is_left_over_is_retired(portal: Portal) -> None:
     with pytest.raises(NotFound):
         await retire(portal, "S9.zip")
     assert len(await portal.current()) == 3
+
+
+async def test_to_retire_one_by_name_no_other_project_is_planned(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await portal.lay("S3", project="P2")
+    await portal.made()
+    await declare(portal, PACKAGES[0])
+    planned = list[str]()
+    stock_of = planning.project_stock
+
+    async def noted(session: AsyncSession, project: PackProject) -> Stock:
+        planned.append(project.name)
+        return await stock_of(session, project)
+
+    monkeypatch.setattr(planning, "project_stock", noted)
+    assert [one.name for one in (await retire(portal, "S3.zip")).packages] == ["S3.zip"]
+    assert planned == ["P2"]
+    await portal.run_sql("update item set metadata = metadata || '{\"project\": \"GONE\"}' where name = 'S1.zip'")
+    assert [one.name for one in (await retire(portal, "S1.zip")).packages] == ["S1.zip"]
+    assert planned == ["P2", "P1", "P2"], "nobody knows whose it is: all are"
 
 
 async def test_what_was_published_of_an_item_alone_goes_with_it(portal: Portal) -> None:

@@ -58,26 +58,22 @@ class Called:
         self.unsure |= part.unsure
         self.locked |= part.locked
 
-    def lacks(self, row: Row) -> bool:
-        """Whether it is sure that a package is called for no more."""
-        if row["name"] in self.names or row["project"] in self.locked:
+    def lacks(self, row: Row, projects: Collection[str | None]) -> bool:
+        """Whether it is sure that these projects call for a package no more."""
+        if row["name"] in self.names or not self.locked.isdisjoint(projects):
             return False
-        return (row["package"], row["project"]) not in self.unsure
+        return not any((row["package"], project) in self.unsure for project in projects)
 
 
 async def found(session: AsyncSession, *, projects: Sequence[str] | None = None) -> list[LeftOver]:
     """The packages that are left over, of all projects or of these, by name. Raises InvalidInput, NotFound."""
-    called = Called(projects)
-    async for part in planning.surveys(session, projects=projects, store=StorePlace("")):
-        called.take(part)
-    return await among(session, called)
+    return await among(session, await _surveyed(session, projects))
 
 
 async def among(session: AsyncSession, called: Called) -> list[LeftOver]:
     """The packages that are left over, in order of name, once all has been surveyed."""
-    rows = [row async for row in _known(session, called.projects) if called.lacks(row)]
-    if called.projects is not None and rows:
-        rows = await _called_elsewhere(session, called.projects, rows)
+    rows = [row async for row in _known(session, called.projects) if called.lacks(row, [row["project"]])]
+    rows = await _nowhere_called(session, called, rows)
     declared = {row["name"] for row in await fetch(session, "left_over.declared")}
     left = [_left_over(row, declared, called.absent) for row in rows]
     gone = await _items_gone(session, [one.name for one in left if not one.why])
@@ -99,6 +95,13 @@ async def count(session: AsyncSession) -> int:
     return int(row["n"]) if row else 0
 
 
+async def _surveyed(session: AsyncSession, projects: Sequence[str] | None) -> Called:
+    called = Called(projects)
+    async for part in planning.surveys(session, projects=projects, store=StorePlace("")):
+        called.take(part)
+    return called
+
+
 async def _known(session: AsyncSession, projects: Sequence[str] | None) -> AsyncIterator[Row]:
     """The packages that can be downloaded, or that a run has made or is to make; but no datasets."""
     after = ""
@@ -112,16 +115,19 @@ async def _known(session: AsyncSession, projects: Sequence[str] | None) -> Async
         after = rows[-1]["name"]
 
 
-async def _called_elsewhere(session: AsyncSession, projects: Sequence[str], rows: Sequence[Row]) -> list[Row]:
-    """The same without those that another project may call for now: an item may have gone there."""
+async def _nowhere_called(session: AsyncSession, called: Called, rows: Sequence[Row]) -> list[Row]:
+    """The same without those that a project may call for in which their items stand now, surveyed yet or not."""
     names = written([row["name"] for row in rows])
-    held = {row["name"]: row for row in await fetch(session, "left_over.whereabouts", {"names": names})}
-    others = {one for row in held.values() for one in row["projects"]} - set(projects)
-    called: set[str] = set()
-    if others:
-        async for part in planning.surveys(session, projects=sorted(others), store=StorePlace("")):
-            called.update(plan.name for plan in part.plans)
-    return [row for row in rows if row["name"] not in called and not held[row["name"]]["loose"]]
+    held = {row["name"]: row for row in await fetch(session, "left_over.whereabouts", {"names": names})} if rows else {}
+    elsewhere = Called(None)
+    if called.projects is not None:
+        rows = [row for row in rows if not held[row["name"]]["loose"]]
+        others = {one for row in rows for one in held[row["name"]]["projects"]} - set(called.projects)
+        elsewhere = await _surveyed(session, sorted(others)) if others else elsewhere
+    stands: dict[str, list[str | None]] = {
+        name: [*row["projects"], None] if row["loose"] else row["projects"] for name, row in held.items()
+    }
+    return [row for row in rows if all(one.lacks(row, stands[row["name"]]) for one in (called, elsewhere))]
 
 
 async def _items_gone(session: AsyncSession, names: Sequence[str]) -> Collection[str]:
