@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -112,7 +113,9 @@ async def survey(session: AsyncSession, *, projects: Sequence[str] | None, store
 
 
 async def surveys(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> AsyncIterator[Survey]:
-    """The same project by project, so that a large site need not be held at once. Two may have the same name."""
+    """The same project by project, so that a large site need not be held at once. Two may have the same name.
+
+    What takes long is planned in threads: pages may ask, too."""
     declared = await declarations(session)
     places = Places(await sources(session), store)
     rows = await fetch(session, "packages.projects", {"names": None if projects is None else list(projects)})
@@ -120,10 +123,10 @@ async def surveys(session: AsyncSession, *, projects: Sequence[str] | None, stor
         raise NotFound(no_projects(unknown))
     for row in rows:
         stock = await project_stock(session, _project(row))
-        yield await _of_stock(session, declared, stock, places)
+        yield await _planned(session, declared, stock, places)
     if projects is None:
         async for stock in _loose_stocks(session):
-            yield await _of_stock(session, declared, stock, places)
+            yield await _planned(session, declared, stock, places)
         if any(one.entry.per == "site" for one in declared):
             yield await _of_site(session, declared, [_project(row) for row in rows], places)
 
@@ -176,7 +179,19 @@ async def _loose_stocks(session: AsyncSession) -> AsyncIterator[Stock]:
         after = rows[-1]["id"]
 
 
-async def _of_stock(session: AsyncSession, declared: Sequence[Declaration], stock: Stock, places: Places) -> Survey:
+async def _planned(session: AsyncSession, declared: Sequence[Declaration], stock: Stock, places: Places) -> Survey:
+    groups: dict[str, list[list[PackItem]]] = {}
+    for one in declared:
+        if one.entry.per == "item" and one.entry.shared not in groups:
+            groups[one.entry.shared] = await _groups(session, one.entry, stock)
+    return await asyncio.to_thread(_of_stock, declared, stock, groups, places)
+
+
+def _of_stock(
+    declared: Sequence[Declaration], stock: Stock, groups: Mapping[str, list[list[PackItem]]], places: Places
+) -> Survey:
+    """The packages of one stock. `groups`: the items of each package of items, by what a declaration says of files that
+    items share."""
     found = Survey()
     whose = stock.project.name if stock.project else None
     projects = {stock.project.name: stock.project} if stock.project else {}
@@ -192,7 +207,7 @@ async def _of_stock(session: AsyncSession, declared: Sequence[Declaration], stoc
                 _try(found, made, stock, projects, stock.items, places)
         else:
             own = any(rule.of == "project" for rule in entry.files)
-            for items in await _groups(session, entry, stock):
+            for items in groups[entry.shared]:
                 if any(one.locked for one in items):
                     found.leave_out(entry.name, whose, "an item stands in a locked project, too", False, items[0].name)
                     found.unsure.add((entry.name, whose))
@@ -250,7 +265,7 @@ async def _of_site(
     shown = {one.name: one for one in projects if not one.locked}
     for made in declared:
         if made.entry.per == "site":
-            _try(found, made, stock, shown, stock.items, places)
+            await asyncio.to_thread(_try, found, made, stock, shown, stock.items, places)
     return found
 
 

@@ -36,9 +36,9 @@ async def preview(
 
     Raises UnknownIds, NotFound (there is no such package), Conflict (it is called for), InvalidInput.
     """
-    left = await left_over.found(session, projects=projects)
     if not names:
-        return left
+        return await left_over.found(session, projects=projects)
+    left = await left_over.found(session, projects=await _whose(session, names) if projects is None else projects)
     by_name = {one.name: one for one in left}
     if strange := [name for name in names if name not in by_name]:
         await _refuse(session, strange)
@@ -62,6 +62,14 @@ async def retire(session: AsyncSession, *, projects: Sequence[str] | None = None
     await runs.announce(session)
     files = [row["file"] for row in rows if row["file"] is not None]
     return Retired([one for one in would if one.item in done], files, len(tasks))
+
+
+async def _whose(session: AsyncSession, names: Sequence[str]) -> list[str] | None:
+    """The projects that these packages were made for, which alone need be planned to tell; None: all must be."""
+    rows = await fetch(session, "package_runs.standing", {"names": written(list(names))})
+    projects = sorted({row["metadata"].get("project") or "" for row in rows if row["kind"] == "package"})
+    known = await fetch(session, "packages.projects", {"names": projects})
+    return projects if len(known) == len(projects) else None
 
 
 async def _refuse(session: AsyncSession, names: Sequence[str]) -> None:
