@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import uuid
 import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -301,6 +302,16 @@ async def test_a_dataset_that_cannot_be_built_says_why_and_can_be_tried_again(as
     again = await asking.client.patch(f"/v1/datasets/{made['id']}", json={"start": True})
     assert again.json()["state"] == "processing"
     assert (await asking.built(made))["state"] == "succeeded"
+
+
+async def test_what_a_dataset_waits_for_names_no_places_to_visitors(asking: Asking) -> None:
+    made = await asking.post({GLIOMA: {"SINGLE_CELL": ["SCPCS999990"]}}, start=True)
+    why = "s3://secret-bucket/made cannot be written: the service does not answer."
+    await asking.portal.run_sql("update task set reason = :why where state = 'waiting'", why=why)
+    assert (await asking.get(made))["progress_note"] == "waiting: … cannot be written: the service does not answer."
+    async with asking.portal.database.begin() as session:
+        kept = await datasets.get(session, None, uuid.UUID(made["id"]))
+    assert kept.note == f"waiting: {why}"
 
 
 async def test_nobody_asks_for_too_many(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:

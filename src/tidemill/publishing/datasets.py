@@ -247,7 +247,7 @@ async def _listed(
     rows = await fetch(session, "datasets.listing", params, prepare=False)  # planned for what is asked: see its indexes
     found = [_dataset(row) for row in rows]
     if person is not None:
-        found = [replace(one, reason=without_places(one.reason)) for one in found]
+        found = [replace(one, reason=without_places(one.reason), note=without_places(one.note)) for one in found]
     return found, rows[0]["total"] if rows else 0
 
 
