@@ -70,6 +70,12 @@ async def test_head_of_a_download_tells_its_size_and_counts_nothing(
     assert await downloads(database) == 1
 
 
+async def test_operators_look_without_being_counted_too(database: Database, web: Web) -> None:
+    for method, counted in (("HEAD", 0), ("GET", 1)):
+        answer = await web.client.request(method, "/computed-files/2/download")
+        assert (answer.status_code, await downloads(database)) == (303, counted)
+
+
 METHODS = {
     "/v1/": "GET, HEAD, OPTIONS",
     "/v1/samples": "GET, HEAD, OPTIONS",

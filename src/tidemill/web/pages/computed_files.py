@@ -88,7 +88,7 @@ async def computed_file(request: Request, file: int) -> HTMLResponse:
 @router.get("/computed-files/{file}/download")
 async def download(request: Request, file: int) -> RedirectResponse:
     """The file itself, by a link that is made for it; counted like any download."""
-    site = site_of(request)
+    site, counted = site_of(request), downloads.HEAD_ALONE not in request.scope
     async with site.database.begin() as session:
-        link = await downloads.link(session, site, file, None)
+        link = await downloads.link(session, site, file, None, counted=counted)
     return RedirectResponse(link.url, status_code=303)
