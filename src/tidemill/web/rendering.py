@@ -24,8 +24,8 @@ HERE = Path(__file__).parent
 SAID = "said"
 """The cookie that carries one sentence over a redirect to the next page."""
 
-MOST_SAID = 1000
-"""Letters of it: browsers drop cookies of more than 4,096 bytes."""
+MOST_SAID = 3500
+"""Bytes of it as it is written there: browsers drop cookies of more than 4,096."""
 
 
 class OpenSite(Protocol):
@@ -102,9 +102,16 @@ def redirect(address: str, said: str = "") -> RedirectResponse:
     """See-other after a form was acted on, with a sentence about what was done for the next page."""
     answer = RedirectResponse(address, status_code=303)
     if said:
-        brief = said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}…"
-        answer.set_cookie(SAID, quote(brief), max_age=60, httponly=True, samesite="lax")
+        answer.set_cookie(SAID, _quoted(said), max_age=60, httponly=True, samesite="lax")
     return answer
+
+
+def _quoted(said: str) -> str:
+    """As a cookie has it, cut where that would be too long for one."""
+    brief, end = said[:MOST_SAID], "" if len(said) <= MOST_SAID else "…"
+    while len(quoted := quote(brief + end)) > MOST_SAID:
+        brief, end = brief[: len(brief) * 19 // 20], "…"
+    return quoted
 
 
 def problem(request: Request, error: TidemillError, status: int) -> HTMLResponse:
