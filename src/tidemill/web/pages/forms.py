@@ -36,7 +36,7 @@ def ticked(values: Mapping[str, Any], name: str) -> bool:
 
 
 def local(address: str | None) -> str | None:
-    """An address to go back to, if it is a path of this site."""
-    if address and address.startswith("/") and not address.startswith(("//", "/\\")):
-        return address
+    """An address to go back to, if it is a path of this site. Browsers read backslashes as slashes, and drop tabs."""
+    if address and address.startswith("/") and not address.startswith("//"):
+        return address if address.isprintable() and "\\" not in address else None
     return None
