@@ -414,6 +414,30 @@ async def test_a_store_that_does_not_answer_is_not_one_that_lost_its_packages(
     assert (checked.seen, checked.amiss, checked.unseen) == (0, [], [unseen])
 
 
+async def test_a_folder_that_is_not_there_is_not_one_that_lost_its_packages(portal: Portal) -> None:
+    """The disk that it lies on is not mounted."""
+    await portal.made()
+    away = portal.packages.rename(portal.packages.with_name("away"))
+    begun = await portal.begin()
+    assert (begun.run, begun.unchanged) == (None, 3)
+    why = f"{portal.packages} cannot be looked at: it is not there. Is its disk mounted?"
+    assert begun.unseen == [Unseen(portal.packages.as_uri(), 3, why)]
+    away.rename(portal.packages)
+    again = await portal.begin()
+    assert (again.unchanged, again.unseen) == (3, [])
+
+
+async def test_a_package_that_cannot_be_looked_at_keeps_no_other_from_being_published(portal: Portal) -> None:
+    begun = await portal.begin()
+    await portal.work(begun.run)
+    told = await portal.output("P1_ALL.zip")
+    told["file"]["key"] = "x" * 300
+    await portal.put_out("P1_ALL.zip", told)
+    assert [one.name for one in await portal.register()] == ["S1.zip", "S2.zip"]
+    (refusal,) = portal.registrar.refused.values()
+    assert "name too long" in refusal.why.lower()
+
+
 async def test_nothing_begins_where_the_store_cannot_be_written(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,14 +29,15 @@ TRIED = f"{'0' * 16}/.tried"
 
 
 async def size_of(store: str, options: Mapping[str, Any], key: str, *, opened: ObjectStore | None = None) -> int | None:
-    """The size of what lies there; None where nothing does. Raises StorageError where the store cannot say."""
-    if (path := _path(store, key)) is not None:
-        return await asyncio.to_thread(lambda: path.stat().st_size if path.is_file() else None)
+    """The size of what lies there; None where nothing does. Raises StorageError where the store cannot say: a folder
+    that is not there at all may be on a disk that is not mounted."""
     try:
+        if (folder := _path(store, "")) is not None:
+            return await asyncio.to_thread(_size_in_folder, folder, key)
         return int((await obstore.head_async(opened or open_store(store, options), key))["size"])
     except FileNotFoundError:
         return None
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise trouble(store, "looked at", error) from error
 
 
@@ -124,6 +126,16 @@ class Look:
         if key not in self._opened:
             self._opened[key] = open_store(store, options, timeout="30s")
         return self._opened[key]
+
+
+def _size_in_folder(folder: Path, key: str) -> int | None:
+    try:
+        found = (folder / key).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.is_dir():
+            raise StorageError(f"{folder} cannot be looked at: it is not there. Is its disk mounted?") from None
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _try_folder(folder: Path) -> None:

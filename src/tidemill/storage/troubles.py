@@ -52,6 +52,8 @@ def known_trouble(url: str, verb: str, error: Exception) -> StorageError | None:
 
 def in_short(error: Exception) -> str:
     """What went wrong in a few words, without the answers, times and innards that a library adds to it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror.lower()}."
     said = _said(error)
     status = _STATUS.search(said)
     if word := _code(said) or (status[1] if status else ""):
