@@ -14,9 +14,10 @@ from tidemill.db.database import Row, fetch
 from tidemill.domain.shop_window import Noun, Window
 from tidemill.web import portal_basket, wording
 from tidemill.web.pages import portal_lists
-from tidemill.web.pages.portal_door import page, titles_of
+from tidemill.web.pages.portal_door import Addresses, page, titles_of
 from tidemill.web.portal_values import Heads, plain, sheet, titled
 from tidemill.web.rendering import site_of
+from tidemill.web.words import words_of
 
 router = APIRouter()
 MOST_FILES = 500
@@ -100,7 +101,7 @@ def packages(request: Request, rows: list[Row], window: Window) -> list[Row]:
 
 def _citation(request: Request, window: Window, row: Row) -> str:
     """A project as literature names it: what, where, since when, and when it was looked at."""
-    place = str(request.base_url).rstrip("/") + request.url.path
+    place = str(request.base_url).rstrip("/") + Addresses(words_of(request)).project(row["name"])
     today = wording.day(dt.datetime.now(dt.UTC))
     title = f"{row['title'].rstrip('.')} ({row['name']})" if row["title"] else row["name"]
     return f"{title}. {window.title}, {row['created_at']:%Y}. {place}. Retrieved {today}."
