@@ -38,8 +38,11 @@ def known_trouble(url: str, verb: str, error: Exception) -> StorageError | None:
     said = _said(error)
     code, status = _code(said), _STATUS.search(said)
     hint = CREDENTIALS.get(url.partition("://")[0])
-    if any(address in said for address in _METADATA) or "Unable to locate credentials" in said:
-        return StorageRefused(f"{url} cannot be {verb}: there are no credentials for it.", hint=hint)
+    no_credentials = f"{url} cannot be {verb}: there are no credentials for it."
+    if "Unable to locate credentials" in said:
+        return StorageRefused(no_credentials, hint=hint)
+    if any(address in said for address in _METADATA):  # which may be away for some seconds, and have them then
+        return StorageError(no_credentials, hint=hint)
     if code in _NO_BUCKET or (status and status[1].startswith("404") and not code):
         return StorageRefused(f"{url} cannot be {verb}: there is no such bucket.")
     if code in _REFUSALS or (status and status[1].startswith(_REFUSED)):
