@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tidemill.errors import InvalidInput
+
 LOCAL_NETWORKS = ["127.0.0.0/8", "::1/128", "localhost"]
+SHORTEST_KEY = 16
+"""Characters of a site's key at least. One that is made here has twice as many."""
 
 
 class Settings(BaseSettings):
@@ -85,15 +91,52 @@ class Settings(BaseSettings):
         return hmac.new(self.web_key().encode(), f"tidemill {purpose}".encode(), "sha256").digest()
 
     def web_key(self) -> str:
-        """The key to this site's pages and API, made at first use and readable by its owner alone."""
+        """The key to this site's pages and API, made at first use and readable by its owner alone.
+
+        Raises InvalidInput for a file that holds no good key.
+        """
         path = self.site / "web.key"
         try:
-            return path.read_text(encoding="ascii").strip()
+            return _good_key(path)
         except FileNotFoundError:
             self.site.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24), encoding="ascii")
-        return path.read_text(encoding="ascii").strip()
+            _make_key(path)
+        return _good_key(path)
+
+
+def _good_key(path: Path) -> str:
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()):
+        raise InvalidInput(
+            f"The site's key in {path} is no good: it must have {SHORTEST_KEY} characters or more, all of them ASCII.",
+            hint="Delete the file: a new key is made at the next start, and links and browsers need that one.",
+        )
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Put a new key there, unless somebody else does so first. It is there whole or not at all, whatever happens."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(24))
+            file.flush()
+            os.fsync(handle)
+        try:
+            path.hardlink_to(part)
+        except FileExistsError:
+            return
+        except OSError:  # some mounted systems have no links
+            part.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some mounted systems cannot
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_settings(site: Path | None = None) -> Settings:

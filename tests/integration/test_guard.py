@@ -47,6 +47,11 @@ def client(guard: Guard, **headers: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
 
 
+def test_a_guard_without_a_key_is_refused(database: Database) -> None:
+    with pytest.raises(ValueError, match="everybody"):
+        Guard(_echo, key="", hosts=Hosts("127.0.0.1", []), keyring=Keyring(database))
+
+
 async def test_the_portals_paths_are_open_and_no_others(guard: Guard) -> None:
     async with client(guard) as nobody:
         for path in OPEN:

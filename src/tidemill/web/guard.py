@@ -59,6 +59,8 @@ class Guard:
         behind_proxy: bool = False,
         public: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        if not key:
+            raise ValueError("without a key everybody would have it")
         self._app = app
         self._keyring = keyring
         self._key = key.encode()
@@ -132,7 +134,7 @@ class Guard:
         return _refuse_keyless(scope)
 
     def _is_key(self, word: str) -> bool:
-        return hmac.compare_digest(word.encode("utf-8", "replace"), self._key)
+        return bool(word) and hmac.compare_digest(word.encode("utf-8", "replace"), self._key)
 
     async def _take_key(self, scope: Scope, headers: Headers) -> Response | None:
         """A page asked for with a good `?key=`: keep it in a cookie and go on without it in the address."""
