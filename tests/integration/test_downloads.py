@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,9 +18,10 @@ import httpx2
 import psutil
 import pytest
 from sqlalchemy import text
-from tests.portal import BODY, counted, describe, key_for, link_for, publish
+from tests.portal import BODY, counted, describe, key_for, link_for, publish, served
 
 from tidemill.accounts import people
+from tidemill.db.database import Database
 from tidemill.errors import StorageAway
 from tidemill.main import Site
 
@@ -170,6 +172,24 @@ async def test_a_file_that_is_not_there_is_not_counted(
         answer = await portal_web.get(link.url)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     assert await counted(portal_site.database) == (1, 1)
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+async def test_while_the_database_is_away_it_is_asked_to_come_again(
+    portal_site: Site, atlas_folder: Path, accept: str
+) -> None:
+    file = await publish(portal_site.database, atlas_folder.as_uri(), "0123/atlas.zip", BODY)
+    link = await link_for(portal_site, file, None)
+
+    async def nowhere() -> str:
+        return "postgresql://nobody@127.0.0.1:1/none"
+
+    away = Database(nowhere)
+    async with served(replace(portal_site, database=away)) as web:
+        answer = await web.get(link.url, headers={"accept": accept})
+    assert (answer.status_code, answer.headers.get("retry-after")) == (503, "10")
+    assert "The database cannot be reached" in answer.text
+    await away.close()
 
 
 async def test_nothing_outside_of_the_store_is_served(portal_site: Site, atlas_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.domain.byte_ranges import heeds_range, http_date, precondition, spans
-from tidemill.errors import TidemillError
+from tidemill.errors import DatabaseUnavailable, TidemillError
 from tidemill.publishing import downloads
 from tidemill.publishing.downloads import Served
 from tidemill.publishing.links import disposition, repr_digest
@@ -60,12 +60,15 @@ def answer(found: Served, request: Request) -> ASGIApp:
 
 async def _refused(request: Request, error: TidemillError, status: int) -> Response:
     """Why there is no file: as a page of the portal where a browser asks, in words for all else."""
-    if "text/html" in request.headers.get("accept", ""):
-        await load_words(request)
-        await portal_door.know(request)
-        return portal_door.problem(request, error, status)
-    said = error.message + (f"\n{error.hint}" if error.hint else "")
     headers = {"cache-control": "no-store"} | ({"retry-after": "10"} if status == 503 else {})
+    if "text/html" in request.headers.get("accept", ""):
+        if not isinstance(error, DatabaseUnavailable):  # then nobody can tell what the site is called, or who asks
+            await load_words(request)
+            await portal_door.know(request)
+        page = portal_door.problem(request, error, status)
+        page.headers.update(headers)
+        return page
+    said = error.message + (f"\n{error.hint}" if error.hint else "")
     return PlainTextResponse(f"{said}\n", status, headers)
 
 
