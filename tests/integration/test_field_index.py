@@ -193,6 +193,19 @@ async def test_one_that_was_left_unfinished_is_begun_anew(shop: Database) -> Non
     assert (await asked(shop, "diagnosis=D1"))[0] == 167
 
 
+async def test_a_process_of_the_release_before_and_this_one_bear_each_others_copies(shop: Database) -> None:
+    [row] = await sql(shop, "select columns from field_table")
+    assert {key for column in row["columns"] for key in column} <= {"field", "type", "column", "tallied", "lower"}
+    bits = "select string_agg(oid::regclass::text, ', ') as names from pg_class where relname ~ '^(bits|stale)_1[^.]*$'"
+    [found] = await sql(shop, f"{bits} and relkind = 'r'")
+    await sql(shop, f"drop table {found['names']}", "update field_table set bits = null")
+    assert (await asked(shop, "age=4&diagnosis=D1"))[0] == 24
+    await field_index.tend(shop, least=0)
+    whole = await sql(shop, "select bits is not null as whole from field_table order by id")
+    assert [row["whole"] for row in whole] == [False, True]
+    assert (await asked(shop, "age=4&diagnosis=D1"))[0] == 24
+
+
 async def test_small_sites_and_those_that_declare_nothing_have_none(database: Database) -> None:
     await lay(database)
     await field_index.tend(database)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue import browsing_pages
 from tidemill.catalogue.browsing_sql import Statement, statement
+from tidemill.catalogue.field_index import NAMED
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.lookups import Filter, read_filters, read_ordering
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
@@ -237,11 +238,10 @@ async def _copy(session: AsyncSession, site: Row) -> FieldCopy | None:
     if row is None:
         return None
     declared = {name: one["type"] for name, one in (site.get("fields") or {}).items()}
-    columns = [Column(**column) for column in row["columns"]]
-    good = [
-        one for one in columns if one.field and declared.get(one.field) == one.type and one.field not in row["long"]
-    ]
-    named = next((one for one in columns if not one.field), None)
+    bits = row["bits"] or {}
+    columns = [Column(**column, **bits.get(column["column"], {})) for column in row["columns"]]
+    good = [one for one in columns if declared.get(one.field) == one.type and one.field not in row["long"]]
+    named = replace(NAMED, **bits[NAMED.column]) if NAMED.column in bits else None
     return FieldCopy(row["id"], {one.field: one for one in good}, named)
 
 

@@ -10,7 +10,7 @@ copy is made beside the old one, while people work; it is used once it is whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -129,8 +129,11 @@ async def _tend(connection: Connection, state: Mapping[str, Any], most_values: i
 
 
 def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Whether a copy has what is declared now: all of it, but what is too long."""
-    has = {column["field"]: column["type"] for column in table["columns"] if column["field"]}
+    """Whether a copy has what is declared now: all of it, but what is too long; and bits, which one that a process of
+    the release before made has not."""
+    if table["bits"] is None:
+        return False
+    has = {column["field"]: column["type"] for column in table["columns"]}
     return has == {name: type_ for name, type_ in wanted.items() if name in has or name not in table["long"]}
 
 
@@ -162,8 +165,8 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
         await _do(connection, "settle", {"records": copy.tally(column)})
     await _do(connection, "settle", {"records": copy.records})
     copy = await _with_bits(connection, copy, bounds["high"] - bounds["low"])
-    told = orjson.dumps([column.told() for column in (*copy.columns, copy.named)]).decode()
-    await connection.execute(composed("field_index.ready", {}), {"id": copy.id, "columns": told}, prepare=False)
+    told = orjson.dumps({column.column: column.told_of_bits() for column in copy.with_bits}).decode()
+    await connection.execute(composed("field_index.ready", {}), {"id": copy.id, "bits": told}, prepare=False)
     log.info("declared fields are copied", copy=copy.id, left_out=too_long)
 
 
@@ -302,7 +305,7 @@ async def _drop(connection: Connection, copy: Copy) -> None:
         for function in (copy.keep, copy.count):
             signature = SQL("{}()").format(function)
             await _do(connection, "drop_function", {"function": signature})
-        bits = [field_bits.bits_of(copy.id, column) for column in copy.with_bits]
+        bits = [field_bits.bits_of(copy.id, column) for column in (*copy.columns, copy.named)]
         tallies = [copy.tally(column) for column in copy.columns]
         for table in (copy.records, *tallies, *bits, field_bits.stale_of(copy.id)):
             await _do(connection, "drop_table", {"table": table})
@@ -311,9 +314,9 @@ async def _drop(connection: Connection, copy: Copy) -> None:
 
 
 def _copy(table: Mapping[str, Any]) -> Copy:
-    columns = [Column(**column) for column in table["columns"]]
-    named = [column for column in columns if not column.field] or [NAMED]
-    return Copy(table["id"], tuple(column for column in columns if column.field), named[0])
+    bits = table["bits"] or {}
+    columns = [Column(**column, **bits.get(column["column"], {})) for column in table["columns"]]
+    return Copy(table["id"], tuple(columns), replace(NAMED, **bits.get(NAMED.column, {})))
 
 
 async def _do(connection: Connection, name: str, parts: Mapping[str, Composable] | None = None) -> None:

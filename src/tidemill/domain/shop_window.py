@@ -40,11 +40,14 @@ class Column:
     bounds: Sequence[str] = ()
 
     def told(self) -> dict[str, Any]:
-        """As `FieldTable.columns` has it."""
-        told: dict[str, Any] = {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
-        told |= {"bits": self.bits} if self.bits else {}
-        told |= {"parts": True, "bounds": list(self.bounds)} if self.parts else {}
+        """As `FieldTable.columns` has it, which processes of the release before read too."""
+        told = {"field": self.field, "type": self.type, "column": self.column, "tallied": self.tallied}
         return told if self.lower is None else told | {"lower": self.lower}
+
+    def told_of_bits(self) -> dict[str, Any]:
+        """As `FieldTable.bits` has it under the column's name."""
+        told: dict[str, Any] = {"bits": self.bits} if self.bits else {}
+        return told | {"parts": True, "bounds": list(self.bounds)} if self.parts else told
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,11 @@ class FieldTable(Base):
 
     id: Mapped[Key]
     columns: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
-    """`[{"field", "type", "column", "tallied"}]`."""
+    """`[{"field", "type", "column", "tallied", "lower"}]`, as `domain.shop_window.Column` has them; the last one only
+    where there is such a column. What a release adds is in a column of its own: one that still runs reads this."""
+    bits: Mapped[Json | None]
+    """What there are bits of, by the name of the column, items' names among them: `{"bits"}`, or `{"parts", "bounds"}`.
+    NULL: the copy has none, so it is not whole, or a process of the release before has made it."""
     long: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     """Fields of which some item has a value that is too long for it: they are looked up in the items themselves."""
     created_at: Mapped[Now]

@@ -5,7 +5,7 @@
 select title, vocabulary, fields, project_fields, tables, packages, portal, publishing from site;
 
 -- copy: the newest copy of the declared fields that is whole.
-select id, columns, long from field_table where ready_at is not null order by id desc limit 1;
+select id, columns, bits, long from field_table where ready_at is not null order by id desc limit 1;
 
 -- hidden: the projects that are not shown: locked before anything was loaded of them.
 select id from project where locked and metadata = '{{}}' and title = '';

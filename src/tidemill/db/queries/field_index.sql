@@ -4,7 +4,8 @@
 -- state: what is declared of items, whether there are so many that a copy is worth its writes, and the copies that there are.
 select coalesce((select fields from site), '{{}}') as fields,
        (select count(*) from (select from item where kind = 'item' limit %(least)s) few) >= %(least)s::bigint as many,
-       coalesce((select json_agg(json_build_object('id', f.id, 'columns', f.columns, 'long', f.long, 'ready', f.ready_at is not null,
+       coalesce((select json_agg(json_build_object('id', f.id, 'columns', f.columns, 'bits', f.bits, 'long', f.long,
+                                                   'ready', f.ready_at is not null,
                                                    'old', f.ready_at < now() - interval '1 minute') order by f.id)
                  from field_table f), '[]') as tables;
 
@@ -21,7 +22,7 @@ set lock_timeout = 0;
 insert into field_table (columns, long) values (%(columns)s, %(long)s) returning id;
 
 -- ready: it has everything.
-update field_table set ready_at = now(), columns = %(columns)s where id = %(id)s;
+update field_table set ready_at = now(), bits = %(bits)s where id = %(id)s;
 
 -- forget: it is no more.
 delete from field_table where id = %(id)s;

@@ -31,6 +31,7 @@ def upgrade() -> None:
     op.drop_index("dataset_token_id_idx", "dataset")
     _tables("json")
     _no_copies()
+    op.add_column("field_table", sa.Column("bits", postgresql.JSONB(), nullable=True))
     op.get_bind().exec_driver_sql((files("tidemill.db") / "triggers.sql").read_text(encoding="utf-8"))
 
 
@@ -38,6 +39,7 @@ def downgrade() -> None:
     op.execute("drop trigger file_changed on file")
     op.execute("drop function file_changed()")
     _no_copies()
+    op.drop_column("field_table", "bits")
     _tables("jsonb")
     op.create_index("dataset_token_id_idx", "dataset", ["token_id"])
     for name, table, _, _ in INDEXES:
