@@ -184,6 +184,18 @@ async def test_a_build_that_begins_meanwhile_keeps_its_bytes(portal: Portal) -> 
     assert len(portal.lying()) == 1
 
 
+async def test_only_what_somebody_was_shown_is_removed(portal: Portal) -> None:
+    key = await orphan(portal, "S1.zip")
+    shown = await sweep(portal)
+    await orphan(portal, "S2.zip")
+    sweeper = Sweeper(portal.database, portal.documents, portal.packages, ANY_AGE)
+    done = await sweeper.sweep(remove=True, shown=shown.strays)
+    assert [(one.lies.key, one.removed) for one in done.strays] == [(key, True)]
+    assert [one.partition("/")[2] for one in portal.lying()] == ["S2.zip"]
+    assert (await sweeper.sweep(remove=True, shown=[])).strays == []
+    assert len(portal.lying()) == 1
+
+
 async def test_objects_and_unfinished_uploads_of_s3(portal: Portal, quick_s3: Bucket) -> None:
     await portal.publish(store=f"{quick_s3.url}/made", upload=True, **quick_s3.options)
     key = await orphan(portal, "S1.zip")

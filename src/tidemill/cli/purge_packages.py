@@ -120,18 +120,19 @@ async def _sweep(age: float, yes: bool, json: bool) -> Exit:
             _say_strays(found)
         done = bool(found.strays) and (yes or sys.stdin.isatty())
         if done:
-            await confirm(f"Remove {count(len(found.strays), 'stray')}?", yes=yes)
+            shown = found.strays
+            await confirm(f"Remove {count(len(shown), 'stray')}?", yes=yes)
             with at_it("Taking them away", json=json):
-                found = await sweeper.sweep(remove=True)
+                found = await sweeper.sweep(remove=True, shown=shown)
     if json:
         emit(_strays_told(found, done))
     elif done:
-        gone = [one for one in found.strays if one.removed]
-        tell(f"Removed {count(len(gone), 'stray')}.")
-        if left := len(found.strays) - len(gone):
-            say(f"{count(left, 'stray')} left: something has come to mean them meanwhile, or see above.")
         for trouble in found.troubles:
             tell(f"✕ {trouble}")
+        gone = sum(one.removed for one in found.strays)
+        tell(f"Removed {count(gone, 'stray')}.")
+        if left := len(shown) - gone:
+            say(f"{count(left, 'stray')} not: gone by now, or something has come to mean them, or see above.")
     elif found.strays:
         say("Nothing was changed: give --yes to do it.")
     return Exit.SOME_FAILED if found.troubles else Exit.OK

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,6 +41,11 @@ class Stray:
     place: StorePlace
     lies: Lying
     removed: bool = False
+
+    @property
+    def which(self) -> tuple[str, str, str, str]:
+        """What tells it from all others: store, kind, key, upload."""
+        return self.place.url, self.lies.kind, self.lies.key, self.lies.upload
 
     def told(self) -> Row:
         """For programs."""
@@ -83,16 +88,20 @@ class Sweeper:
     folder: Path
     older_than: float = DAY
 
-    async def sweep(self, *, remove: bool = False) -> Sweep:
-        """Find strays and, if asked, take them away. Repeating it is harmless."""
+    async def sweep(self, *, remove: bool = False, shown: Sequence[Stray] | None = None) -> Sweep:
+        """Find strays and, if asked, take them away; those alone that somebody was shown, if given, as far as they
+        still are strays. Repeating it is harmless."""
         done = Sweep()
+        only = None if shown is None else {stray.which for stray in shown}
         for where in await self._places():
             try:
                 before = await store_contents.now_in(where) - dt.timedelta(seconds=self.older_than)
                 async for chunk in store_contents.lying(where):
-                    await self._look(done, where, chunk, before, remove)
+                    found = await self._look(done, where, chunk, before)
+                    for stray in found if only is None else [one for one in found if one.which in only]:
+                        done.strays.append(await self._taken(done, stray) if remove else stray)
             except TidemillError as error:
-                done.troubles.append(" ".join(filter(None, (error.message, error.hint))))
+                done.troubles.append(_words(error))
         return done
 
     async def _places(self) -> list[StorePlace]:
@@ -108,23 +117,21 @@ class Sweeper:
             found[one.url] = one
         return [found[url] for url in sorted(found)]
 
-    async def _look(
-        self, done: Sweep, where: StorePlace, chunk: Sequence[Lying], before: dt.datetime, remove: bool
-    ) -> None:
+    async def _look(self, done: Sweep, where: StorePlace, chunk: Sequence[Lying], before: dt.datetime) -> list[Stray]:
         done.looked += len(chunk)
         async with self.database.begin() as session:
             unclear = await self._unclear(session, done, where, chunk)
             old = [one for one in unclear if one.at < before]
             done.young += len(unclear) - len(old)
-            ours = await self._ours(session, done, where, old)
-        for one in ours:
-            stray = Stray(where, one)
-            try:
-                if remove:
-                    stray = Stray(where, one, await self._remove(where, one))
-            except TidemillError as error:
-                done.troubles.append(" ".join(filter(None, (error.message, error.hint))))
-            done.strays.append(stray)
+            return [Stray(where, one) for one in await self._ours(session, done, where, old)]
+
+    async def _taken(self, done: Sweep, stray: Stray) -> Stray:
+        """The same, taken away if it can be."""
+        try:
+            return replace(stray, removed=await self._remove(stray.place, stray.lies))
+        except TidemillError as error:
+            done.troubles.append(_words(error))
+            return stray
 
     async def _unclear(
         self, session: AsyncSession, done: Sweep, where: StorePlace, chunk: Sequence[Lying]
@@ -175,6 +182,10 @@ def check_age(seconds: float) -> float:
             hint="Give 1h or more.",
         )
     return seconds
+
+
+def _words(error: TidemillError) -> str:
+    return f"{error.message} {error.hint}" if error.hint else error.message
 
 
 async def _known(session: AsyncSession, where: StorePlace, chunk: Sequence[Lying]) -> list[Row]:
