@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue import browsing
 from tidemill.db.database import Row
+from tidemill.domain.keys import record_number
 from tidemill.domain.shop_window import Window
 from tidemill.errors import NotFound
 from tidemill.publishing import datasets
 from tidemill.publishing.members import members
 from tidemill.web.pages import portal_records
-from tidemill.web.pages.forms import MOST_ID
 from tidemill.web.pages.portal_door import page, visitor_of
 from tidemill.web.portal_query import asked
 from tidemill.web.rendering import site_of
@@ -31,12 +31,12 @@ _MINE = 200
 @router.get("/computed-files/{number}")
 async def package(request: Request, number: str) -> HTMLResponse:
     """A package, with a page of the files in it."""
-    if not number.isdecimal() or not 0 < int(number) <= MOST_ID:
+    if (file := record_number(number)) is None:
         raise NotFound("There is no such package.")
     wanted, site = asked(request.query_params.multi_items()), site_of(request)
     async with site.database.begin() as session:
         window = await browsing.window(session)
-        row = await _shown(request, session, window, int(number))
+        row = await _shown(request, session, window, file)
         offset = (wanted.page - 1) * SHOWN
         found = await members(session, site.documents, row["id"], search=wanted.search, limit=SHOWN, offset=offset)
     return page(
