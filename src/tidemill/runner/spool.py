@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 import uuid
 import zlib
 from collections import Counter
@@ -65,6 +66,8 @@ class Spool:
         self._sets: dict[Key, _Set] = {}
         self._needs: dict[Key, list[str]] = {}
         self._wanted: Counter[str] = Counter()
+        self._fresh: Counter[str] = Counter()  # kept for results that are not written yet
+        self._blobs_at_rest = threading.Lock()
         self._next = 0
         self._lock: int | None = None
 
@@ -107,6 +110,9 @@ class Spool:
         made = _Set(path, len(text))
         for result in results:
             self._remember(made, (worker, result.row["task"], result.row["fence"]), result)
+            with self._blobs_at_rest:
+                for blob in needs(result):
+                    _one_less(self._fresh, blob)
 
     def acknowledge(self, keys: Iterable[Key]) -> None:
         """These were handed in: let go of them and of what only they referred to."""
@@ -117,11 +123,11 @@ class Spool:
             held.left.discard(key)
             if not held.left:
                 held.path.unlink(missing_ok=True)
-            for blob in self._needs.pop(key, ()):
-                self._wanted[blob] -= 1
-                if not self._wanted[blob]:
-                    del self._wanted[blob]
-                    (self._blobs / blob).unlink(missing_ok=True)
+            with self._blobs_at_rest:
+                for blob in self._needs.pop(key, ()):
+                    _one_less(self._wanted, blob)
+                    if blob not in self._wanted and blob not in self._fresh:
+                        (self._blobs / blob).unlink(missing_ok=True)
 
     def set_aside(self, worker: int, result: Result, why: str) -> Path:
         """Keep a result that nobody takes, with what it refers to, for a person to look at."""
@@ -153,16 +159,21 @@ class Spool:
         return sorted(found.items())
 
     def keep_bytes(self, content: bytes) -> str:
-        """Make a large document safe; its SHA-256. Raises OSError."""
+        """Make a large document safe; its SHA-256. Raises OSError.
+
+        It stays until a result that needs it has been written, and then as long as any does.
+        """
         digest = sha256(content).hexdigest()
-        if not self.blob(digest).exists():
-            _write(self.blob(digest), content)
+        with self._blobs_at_rest:
+            if not self.blob(digest).exists():
+                _write(self.blob(digest), content)
+            self._fresh[digest] += 1
         return digest
 
     def keep_file(self, source: Path) -> tuple[str, int]:
-        """Make a file safe; its SHA-256 and size. One of an attempt's own folder is linked, not copied.
+        """Make a file safe, for as long as `keep_bytes` does; its SHA-256 and size. Raises OSError.
 
-        Raises OSError.
+        One of an attempt's own folder is linked, not copied.
         """
         part = self._blobs / f"{uuid.uuid4().hex}.part"
         try:
@@ -172,8 +183,10 @@ class Spool:
                 shutil.copyfile(source, part)
             digest, size = checksum(part)
             _sync(part)
-            part.replace(self.blob(digest))
-            _sync(self._blobs)
+            with self._blobs_at_rest:
+                part.replace(self.blob(digest))
+                _sync(self._blobs)
+                self._fresh[digest] += 1
         finally:
             part.unlink(missing_ok=True)
         return digest, size
@@ -216,7 +229,8 @@ class Spool:
         held.left.add(key)
         self._sets[key] = held
         self._needs[key] = needs(result)
-        self._wanted.update(self._needs[key])
+        with self._blobs_at_rest:
+            self._wanted.update(self._needs[key])
 
     def _read(self, path: Path) -> tuple[int, list[Result]]:
         """A set from disk. Lines that are not what was written are left out, and the whole file is kept aside."""
@@ -246,6 +260,13 @@ def needs(result: Result) -> list[str]:
     """The SHA-256 of the blobs that a result refers to."""
     documents = [str(one["sha256"]) for one in result.documents if one["location"] == SPOOLED]
     return documents + [str(one["sha256"]) for one in filter(for_delivery, result.row.get("files") or ())]
+
+
+def _one_less(counts: Counter[str], name: str) -> None:
+    if counts[name] > 1:
+        counts[name] -= 1
+    else:
+        counts.pop(name, None)
 
 
 def _lines(path: Path) -> Iterator[Any]:

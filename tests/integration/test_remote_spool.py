@@ -1,0 +1,82 @@
+"""The spool of a worker without a database: what lies in it stays for as long as anything needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.audit import audit
+from tests.remote import far_worker, worker_token, working
+from tests.site import Mill
+from tests.webserver import Web, web_site
+
+from tidemill.db.database import Database
+from tidemill.executors.contract import Done, Outcome, Report, Work
+from tidemill.executors.workbench import Workbench
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
+    async with web_site(database, database_url, tmp_path / "site") as served:
+        yield served
+
+
+@pytest.fixture
+async def mill(web: Web) -> Mill:
+    return Mill(web.site.database, web.site.documents)
+
+
+def same(document: Json, parameters: Json) -> Json:
+    return document
+
+
+class Twin:
+    """An engine whose attempts all put out the same file and the same large document; `item-1` takes longer."""
+
+    at_once: int | None = None
+
+    def __init__(self) -> None:
+        self.bench: Workbench | None = None
+        self.kept, self.go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def submit(self, work: Work, report: Report) -> Outcome:
+        assert self.bench is not None
+        async with self.bench.at(work.key) as place:
+            (place / "err.txt").touch()
+            kept = await self.bench.files.keep(place / "err.txt", "err.txt")
+        self.kept.release()
+        if work.item == "item-1":
+            await self.go.wait()
+        return Done(b'{"padding": "%b"}' % (b"x" * 9000), files=(kept,))
+
+    async def cancel(self, work: Work, handle: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_what_two_attempts_put_out_alike_stays_until_both_are_handed_in(
+    web: Web, mill: Mill, tmp_path: Path
+) -> None:
+    run = await mill.start(items=2, steps=["a"], functions={"f": same}, use=["f"], tries=1)
+    twin: Any = Twin()
+    token = await worker_token(mill.database)
+    worker = far_worker(web.url, token, tmp_path / "spool", {"f": same}, {"python": twin})
+    twin.bench = worker._attempts._bench
+    async with working(worker):
+        for _ in range(2):
+            await twin.kept.acquire()
+
+        async def one_is_let_go() -> bool:
+            done = (await mill.states(run)).get("done") == 1
+            return done and not list((tmp_path / "spool" / "results").iterdir())
+
+        await mill.until(one_is_let_go)
+        twin.go.set()
+        await mill.until(mill.finished(run))
+    assert await audit(mill.database, mill.documents, run) == {"done": 2}
+    assert not list((tmp_path / "spool" / "blobs").iterdir())
