@@ -360,6 +360,20 @@ async def test_bytes_that_two_generations_share_are_counted_once_and_go_once(por
     assert portal.lying() == set()
 
 
+async def test_what_is_removed_at_once_is_what_was_asked_for_and_no_more(portal: Portal) -> None:
+    await portal.lay("T1", project="P2")
+    await portal.made()
+    await portal.change("T1", "other")
+    await portal.made()
+    await portal.publish(keep_replaced=0)  # what of P2 was replaced is due, too
+    async with portal.database.begin() as session:
+        did = await purging.purge(session, "P1", delete=True)
+    assert await portal.remove(at_once=[]) == []
+    removed = await portal.remove(at_once=did.let_go)
+    assert sorted(one.name for one in removed) == ["P1_ALL.zip", "S1.zip", "S2.zip"]
+    assert sorted(one.name for one in await portal.remove()) == ["P2_ALL.zip", "T1.zip"]
+
+
 async def test_a_purged_project_that_comes_again_is_published_again(portal: Portal) -> None:
     await portal.made()
     async with portal.database.begin() as session:

@@ -41,13 +41,14 @@ def removing() -> Duty:
 
 
 async def remove_replaced(
-    database: Database, *, at_once_below: str | None = None, at_once: Sequence[int] = ()
+    database: Database, *, at_once_below: str | None = None, at_once: Sequence[int] | None = None
 ) -> list[Removed]:
     """Take the bytes of replaced and expired files away; what went. None that a file in use names, nor one that a task
     in hand may be about to write anew. `at_once_below`: in stores whose URL begins so, without waiting;
-    `at_once`: these files likewise.
+    `at_once`: these files alone, without waiting.
     """
     removed: list[Removed] = []
+    ids = None if at_once is None else list(at_once)
     objects_gone: set[tuple[str, str]] = set()
     after = 0
     async with database.begin() as session:
@@ -55,12 +56,12 @@ async def remove_replaced(
     keep = float((site["publishing"] if site else {}).get("keep_replaced", KEEP_REPLACED))
     while True:
         async with database.begin() as session:
-            asked = {"after": after, "keep": keep, "store": at_once_below, "ids": list(at_once), "n": CHUNK}
+            asked = {"after": after, "keep": keep, "store": at_once_below, "ids": ids, "n": CHUNK}
             rows = await fetch(session, "computed_files.doomed", asked)
         for row in rows:
             try:
                 async with database.begin() as session:
-                    went = await _remove(session, row, 0.0 if row["id"] in at_once else keep)
+                    went = await _remove(session, row, keep if at_once is None else 0.0)
                 if went and (row["store"], row["key"]) not in objects_gone:  # two may have had the same object
                     objects_gone.add((row["store"], row["key"]))
                     removed.append(Removed(*(row[key] for key in ("id", "name", "store", "key", "size"))))

@@ -73,14 +73,15 @@ with noted as (
 )
 select pg_notify('tidemill_work', 'computed'), pg_notify('tidemill_change', '');
 
--- doomed: files whose bytes are to go now: replaced longer ago than :keep seconds, or expired; at once those below :store and
--- those of these :ids.
+-- doomed: files whose bytes are to go now: replaced longer ago than :keep seconds, or expired, and at once those below :store; or
+-- those of these :ids alone, at once.
 select c.id, c.item_id as item, c.name, c.store, c.options, c.key, c.size
 from computed_file c
 where c.removed_at is null and c.id > %(after)s
-  and (c.replaced_at < now() - make_interval(secs => %(keep)s::float8)
-       or c.replaced_at is not null and (starts_with(c.store, %(store)s::text) or c.id = any(%(ids)s::bigint[]))
-       or c.expires_at < now())
+  and case when %(ids)s::bigint[] is not null then c.replaced_at is not null and c.id = any(%(ids)s::bigint[])
+           else c.replaced_at < now() - make_interval(secs => %(keep)s::float8)
+                or c.replaced_at is not null and starts_with(c.store, %(store)s::text)
+                or c.expires_at < now() end
 order by c.id limit %(n)s;
 
 -- bystanders: what keeps the bytes of a doomed file: another row that names the same object and may be fetched yet, or a task of
