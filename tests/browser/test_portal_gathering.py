@@ -127,6 +127,6 @@ async def test_a_package_without_a_list_says_so(place: Place, stroll: Stroll, sh
     page = await stroll("/portal/samples/SCPCS000001", allow="404")
     await page.get_by_role("link", name="5 files in it").click()
     await expect(page.get_by_role("heading", name="What is in this package")).to_be_visible()
-    await expect(page.get_by_text("Its list is only inside")).to_be_visible()
+    await expect(page.get_by_text("Whoever made this package gave no list of them")).to_be_visible()
     await page.goto(f"{place.url}/portal/computed-files/99999")
     await expect(page.get_by_role("alert")).to_contain_text("There is no such package.")

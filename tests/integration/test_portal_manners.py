@@ -130,7 +130,7 @@ async def test_a_link_that_is_not_good_is_told_as_who_asks_reads_it(nobody: http
 async def test_what_is_in_a_package_is_for_everybody_who_may_read(
     database: Database, nobody: httpx2.AsyncClient
 ) -> None:
-    empty = {"count": 0, "next": None, "previous": None, "results": []}
+    empty = {"count": 0, "next": None, "previous": None, "results": [], "known": False}
     assert (await nobody.get("/v1/computed-files/2/members")).json() == empty
     assert (await nobody.get("/v1/computed-files/99/members")).status_code == 404
     async with database.begin() as session:

@@ -53,10 +53,11 @@ async def contents(
     limit: Annotated[int, Query(ge=1)] = 100,
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> Response:
-    """A page of the files in a computed file, for everybody who may read; those with `search` in their names."""
+    """A page of the files in a computed file, for everybody who may read; those with `search` in their names. `known`
+    is false where there is no list of them."""
     row, limit = await browsing.computed_file(session, shown, number), min(limit, MOST_ROWS)
     found = await members(session, site.documents, row["id"], search=search, limit=limit, offset=offset)
     after = page_address(request, limit, offset + limit) if offset + limit < found.total else None
     before = page_address(request, limit, max(0, offset - limit)) if offset else None
     rows = [{"name": one["name"], "size_in_bytes": one["size"], "sha256": one["sha256"]} for one in found.rows]
-    return Json({"count": found.total, "next": after, "previous": before, "results": rows})
+    return Json({"count": found.total, "next": after, "previous": before, "results": rows, "known": found.known})

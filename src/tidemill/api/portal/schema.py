@@ -162,7 +162,8 @@ def _computed_files(shown: Window) -> Schema:
 def _listed_members() -> Schema:
     text: Schema = {"type": "string"}
     one = {"type": "object", "properties": {"name": text, "size_in_bytes": {"type": "integer"}, "sha256": text}}
-    return {"type": "object", "properties": {"count": {"type": "integer"}, "results": {"type": "array", "items": one}}}
+    said = {"count": {"type": "integer"}, "results": {"type": "array", "items": one}, "known": {"type": "boolean"}}
+    return {"type": "object", "properties": said}
 
 
 def _few(shown: Window) -> Schema:
