@@ -311,6 +311,14 @@ def test_a_project_is_purged_after_saying_what_goes(tidemill: Program) -> None:
     assert "There is no project named 'P1'" in tidemill("purge-project", "--project-id", "P1", "--yes", code=4).err
 
 
+def test_with_json_nothing_goes_unasked_on_a_terminal_either(tidemill: Program) -> None:
+    laid(tidemill)
+    told = tidemill.on_terminal("purge-project", "--project-id", "P1", "--json")
+    told.until('"done": false')
+    assert told.end() == 0
+    assert "Take P1 away" not in told.screen
+
+
 def test_ctrl_c_at_a_question_ends_it_and_changes_nothing(tidemill: Program) -> None:
     laid(tidemill)
     asked = tidemill.on_terminal("purge-project", "--project-id", "P1")

@@ -74,6 +74,11 @@ def at_it(what: str, *, json: bool) -> Iterator[None]:
         yield
 
 
+def may_ask(yes: bool, *, json: bool) -> bool:
+    """Whether to go on to what takes something away: it was said already, or there is a person who saw what goes."""
+    return yes or (sys.stdin.isatty() and not json)
+
+
 def _tell_faults(begun: Begun) -> None:
     """What has to be mended, once for all packages that it keeps from being made."""
     alike: dict[str, list[LeftOut]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from tidemill.cli import door
 from tidemill.cli.application import application
 from tidemill.cli.output import AsJson, Yes, confirm, count, emit, say, tell
-from tidemill.cli.packing_words import at_it
+from tidemill.cli.packing_words import at_it, may_ask
 
 if TYPE_CHECKING:
     from tidemill.publishing.purging import Purge
@@ -31,7 +30,7 @@ def purge_project(
 ) -> None:
     """Take a project away: itself, its items that stand in no other, its computed files. Original files stay.
 
-    It says first what would go, and asks; where nobody can be asked it does no more than that, unless --yes is given.
+    It says first what would go, and asks; where nobody can be asked, and with --json, it does no more without --yes.
     """
     door.run(_purge(project_id, delete_from_s3, yes, json))
 
@@ -45,7 +44,7 @@ async def _purge(project: str, delete: bool, yes: bool, json: bool) -> None:
             would = await purging.preview(session, project)
         if not json:
             _say(would, delete)
-        if not yes and not sys.stdin.isatty():
+        if not may_ask(yes, json=json):
             emit(_told(would, done=False)) if json else say("Nothing was changed: give --yes to do it.")
             return
         await confirm(f"Take {project} away?", yes=yes)

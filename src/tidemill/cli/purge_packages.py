@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from tidemill.cli.application import application
 from tidemill.cli.exits import Exit
 from tidemill.cli.load_metadata import Projects
 from tidemill.cli.output import AsJson, Yes, confirm, count, emit, say, table, tell
-from tidemill.cli.packing_words import SHOWN, at_it, left_over_told, tell_left_over
+from tidemill.cli.packing_words import SHOWN, at_it, left_over_told, may_ask, tell_left_over
 
 if TYPE_CHECKING:
     from tidemill.publishing.left_over import LeftOver
@@ -35,7 +34,7 @@ def purge_computed_files(
 ) -> None:
     """Take packages away that are left over: nothing in the site file and the catalogue calls for them any more.
 
-    It says first which, and asks; where nobody can be asked it does no more than that, unless --yes is given. They go
+    It says first which, and asks; where nobody can be asked, and with --json, it does no more without --yes. They go
     the way replaced ones do: links that were given out stay good for publishing.keep_replaced, then the bytes go.
     """
     door.run(_purge(names or [], project_id or None, delete_from_s3, yes, json))
@@ -53,7 +52,7 @@ async def _purge(names: list[str], projects: list[str] | None, delete: bool, yes
                 would = await retiring.preview(session, projects=projects, names=names)
         if not json:
             _say(would, delete)
-        if not would or (not yes and not sys.stdin.isatty()):
+        if not would or not may_ask(yes, json=json):
             if json:
                 emit({"packages": [left_over_told(one) for one in would], "done": False, "removed": []})
             elif would:
@@ -84,7 +83,7 @@ def _say(would: list[LeftOver], delete: bool) -> None:
     tell_left_over(would)
     if busy := sum(one.run is not None for one in would):
         tell(f"{count(busy, 'package')} in hand would be cancelled")
-    tell(f"their bytes would be removed {'at once' if delete else 'once the links that were given out have run out'}")
+    tell(f"their bytes would be removed {'at once' if delete else 'after publishing.keep_replaced'}")
 
 
 @application.command("purge-strays", rich_help_panel="Packages")
@@ -95,7 +94,7 @@ def purge_strays(
 ) -> None:
     """Take away what cancelled tasks and killed builders left in the packages' stores, and no record points to.
 
-    It says first what, and asks; where nobody can be asked it does no more than that, unless --yes is given. Only what
+    It says first what, and asks; where nobody can be asked, and with --json, it does no more without --yes. Only what
     a plan of this site names is ever touched, and nothing whose package is in the works.
     """
     from tidemill.errors import InvalidInput
@@ -118,7 +117,7 @@ async def _sweep(age: float, yes: bool, json: bool) -> Exit:
             found = await sweeper.sweep()
         if not json:
             _say_strays(found)
-        done = bool(found.strays) and (yes or sys.stdin.isatty())
+        done = bool(found.strays) and may_ask(yes, json=json)
         if done:
             shown = found.strays
             await confirm(f"Remove {count(len(shown), 'stray')}?", yes=yes)
