@@ -24,8 +24,8 @@ STATES = {
     "purged": "Its project was taken away, or nothing called for it any more; its files went with that.",
     "left over": "Nothing calls for it any more; it can be fetched until it is retired.",
     "expired": "It can no longer be fetched.",
-    "replaced": "Another was made; its bytes are there until the links that were given out have run out.",
-    "retired": "Nothing called for it any more; its bytes are there until the links that were given out have run out.",
+    "replaced": "Another was made; its bytes stay for publishing.keep_replaced.",
+    "retired": "Nothing called for it any more; its bytes stay for publishing.keep_replaced.",
     "removed": "It was replaced or retired, and its bytes are gone.",
 }
 """How a package or one of its files may stand."""

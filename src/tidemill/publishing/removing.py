@@ -1,4 +1,4 @@
-"""Taking away the bytes of packages that were replaced, once the links to them that were given out have run out."""
+"""Taking away the bytes of packages that were replaced, once `publishing.keep_replaced` is over."""
 
 from __future__ import annotations
 
