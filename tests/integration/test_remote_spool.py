@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from tests.faults.audit import audit
+from tests.faults.proxy import proxied
 from tests.remote import far_worker, worker_token, working
 from tests.site import Mill
 from tests.webserver import Web, web_site
 
 from tidemill.db.database import Database
-from tidemill.executors.contract import Done, Outcome, Report, Work
+from tidemill.executors.contract import Done, Outcome, Progress, Report, Submitted, Work
 from tidemill.executors.workbench import Workbench
+from tidemill.runner.spool import Spool
 
 Json = dict[str, Any]
 
@@ -80,3 +84,75 @@ async def test_what_two_attempts_put_out_alike_stays_until_both_are_handed_in(
         await mill.until(mill.finished(run))
     assert await audit(mill.database, mill.documents, run) == {"done": 2}
     assert not list((tmp_path / "spool" / "blobs").iterdir())
+
+
+class Elsewhere:
+    """An engine that hands `item-0` on to somewhere else, where it is `over` at some time; the rest waits for `go`."""
+
+    at_once: int | None = None
+
+    def __init__(self, *, over: bool) -> None:
+        self.over = over
+        self.begun, self.go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def submit(self, work: Work, report: Report) -> Outcome | Submitted:
+        self.begun.release()
+        if work.item == "item-0":
+            return Submitted({"job": 1}, poll_after=0.01)
+        await self.go.wait()
+        return Done(work.document)
+
+    async def poll(self, work: Work, handle: Any) -> Progress | None:
+        return None if self.over else Progress(poll_after=0.05)
+
+    async def collect(self, work: Work, handle: Any) -> Outcome:
+        return Done(work.document)
+
+    async def cancel(self, work: Work, handle: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_adopted_work_does_not_overwrite_what_an_earlier_process_left(
+    web: Web, mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await mill.start(items=2, steps=["a"], functions={"f": same}, use=["f"])
+    token, spool = await worker_token(mill.database), tmp_path / "spool"
+    first: Any = Elsewhere(over=False)
+    async with proxied(f"{web.url}/") as proxy:
+        worker = far_worker(proxy.url.rstrip("/"), token, spool, {"f": same}, {"python": first})
+        job = asyncio.create_task(worker.run())
+        for _ in range(2):
+            await first.begun.acquire()
+
+        async def submitted() -> bool:
+            return await mill.states(run) == {"submitted": 1, "running": 1}
+
+        await mill.until(submitted)
+        proxy.cut()
+        first.go.set()
+        await mill.until(lambda: _is(bool(list((spool / "results").glob("*.spool")))))
+        worker.abandon()
+        await asyncio.wait_for(job, 60)
+    async with mill.database.begin() as session:
+        await session.execute(text("update task set lease_until = now() - interval '1 s' where state = 'submitted'"))
+    (left,) = (spool / "results").iterdir()
+    was, leftovers = left.read_bytes(), Spool.leftovers
+
+    def slow(self: Spool) -> list[tuple[int, Any]]:
+        """A large spool on a slow disk: whoever adopts meanwhile has his result."""
+        ends = time.monotonic() + 1
+        while left.read_bytes() == was and time.monotonic() < ends:
+            time.sleep(0.01)
+        return leftovers(self)
+
+    monkeypatch.setattr(Spool, "leftovers", slow)
+    second: Any = Elsewhere(over=True)
+    async with working(far_worker(web.url, token, spool, {"f": same}, {"python": second})):
+        await mill.until(mill.finished(run))
+    assert await audit(mill.database, mill.documents, run) == {"done": 2}
+    assert [a["outcome"] for a in await mill.attempts(run)] == ["done", "done"]
+
+
+async def _is(value: bool) -> bool:
+    return value

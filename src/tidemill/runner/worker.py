@@ -111,18 +111,20 @@ class Worker:
         self._patience.stop.set()
 
     async def run(self) -> None:
-        """Reconcile, then work until stopped. A site out of reach is waited for; work in hand goes on meanwhile.
+        """Recover, then reconcile and work until stopped. A site out of reach is waited for; work in hand goes on meanwhile.
 
         Raises AccessRefused where the site lets this worker in no longer: once the work in hand is finished and safe.
         """
         await self._register()
-        duties = [self._listen, self._leases.beat, self._tell, self._leases.reconcile]
+        duties = [self._listen, self._leases.beat, self._tell]
         if self._outbox is not None:
             self._outbox.begin(self._handable)
             duties.append(self._outbox.run)
         helpers = [asyncio.create_task(self._steady(helper)) for helper in duties]
         try:
             await self._recover()
+            # Not before: what is adopted puts out results, and the spool is still being read.
+            helpers.append(asyncio.create_task(self._steady(self._leases.reconcile)))
             while not self._over():
                 await self._turn()
         finally:
