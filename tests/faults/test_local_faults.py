@@ -11,11 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import text
 from tests.faults.local_worker import LocalWorker
 from tests.faults.proxy import Proxy, proxied
 from tests.local_steps import Bench, transfer_bench
 from tests.sftp_server import SftpServer
 from tests.site import Mill
+from tests.step_site import StepSite
 
 from tidemill.db.database import Database
 from tidemill.db.models import Batch, BatchItem, Item
@@ -105,6 +107,45 @@ async def test_a_killed_worker_takes_its_commands_along_and_they_are_done_once_m
     outputs = [document["process"][0]["output"] for document in await mill.final_documents(run)]
     assert outputs == [{"times": 2}, {"times": 2}]
     assert not running(str(marks))
+
+
+CHILD_STEP = """
+import subprocess, sys, time
+from tidemill import step
+
+SLEEPS = [sys.executable, "-I", "-c", "import time; time.sleep(600)", "{mark}"]
+
+@step(run_in="process")
+def starts(item, task):
+    if task.key.endswith("-1"):
+        subprocess.Popen(SLEEPS)
+        # One that a kill of the step's process, or of its group, would not reach.
+        subprocess.Popen(SLEEPS, start_new_session=True)
+        time.sleep(600)
+    return {{"second": True}}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent was killed")
+async def test_a_killed_worker_takes_along_what_its_steps_in_python_have_started(
+    database: Database, documents: DocumentStore, database_url: str, tmp_path: Path
+) -> None:
+    site, mark = StepSite(database, documents, tmp_path), f"mark-{os.getpid()}-child"
+    await site.load(CHILD_STEP.format(mark=mark))
+    async with database.begin() as session:
+        await session.execute(text("update app set backoff = 0"))
+    await site.item("one")
+    run = await site.begin(["one"], "starts")
+    worker = LocalWorker(database_url, tmp_path, tmp_path / "mysteps.py")
+    await until(lambda: len(running(mark)) == 2)
+    worker.kill()
+    await until(lambda: not running(mark))
+    worker = LocalWorker(database_url, tmp_path, tmp_path / "mysteps.py")
+    try:
+        await site.until(site.finished(run))
+    finally:
+        worker.kill()
+    assert [one["outcome"] for one in await site.attempts(run)] == ["lost", "done"]
 
 
 async def test_a_killed_transfer_goes_on_and_no_half_file_ever_has_the_name(

@@ -1,6 +1,6 @@
 """An attempt in a process of its own: whatever becomes of that process, the worker lives on and says what it was.
 
-The other end is `sdk/child.py`.
+The other end is `sdk/child.py`, with `sdk/minding.py` between.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from tidemill.executors.python_log import LogBook
+from tidemill.sdk import minding
 from tidemill.sdk.calling import Ending
 from tidemill.sdk.item import Fetcher
 from tidemill.sdk.step import DeclaredStep
@@ -47,7 +48,7 @@ async def in_child(step: DeclaredStep, job: dict[str, Any], fetcher: Fetcher, lo
             await process.wait()
             return ending
         finally:
-            _kill(process)
+            await _end(process)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN):
                     await listening
@@ -92,8 +93,13 @@ async def _listen(stream: asyncio.StreamReader, write: Callable[[str], None]) ->
     write(decoder.decode(b"", final=True))
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """The child is the first of its group: what it started goes with it."""
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """The minder kills all that the step started; where there is none, or it hangs, what is in its group is killed."""
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError, TimeoutError):
+            process.send_signal(minding.END)
+            async with asyncio.timeout(minding.LAST_RITES + 1):
+                await process.wait()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 

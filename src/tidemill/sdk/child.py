@@ -2,7 +2,7 @@
 
 Over the socket FD go frames of an 8-byte length (big-endian) and so much JSON. First comes the job; then the child
 sends `{"progress"}` and `{"fetch": url}` (answered with `{"path"}` or `{"error"}`), and at last `{"ending"}`. What it
-prints is the log. It dies with its parent.
+prints is the log. It dies with its parent, and with it all that the step started (on Linux see `minding.py`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from tidemill.sdk.calling import Ending, call, raised
 from tidemill.sdk.capture import LOG_FORMAT
 from tidemill.sdk.item import Item
 from tidemill.sdk.loading import load_source
+from tidemill.sdk.minding import minded
 from tidemill.sdk.task import Task
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Line:
@@ -68,7 +67,7 @@ class Line:
             while (message := self.receive()) is not None:
                 self._answers.put(message)
         finally:
-            if os.getpgrp() == os.getpid():
+            if os.getpgrp() == os.getpid():  # there is no minder that would do so
                 os.killpg(0, signal.SIGKILL)
             os._exit(1)
 
@@ -95,8 +94,9 @@ class Line:
 
 def main() -> None:
     """Do the job that comes over the socket."""
+    if sys.platform == "linux":
+        minded(int(sys.argv[1]))
     line = Line(int(sys.argv[1]))
-    _die_with_parent()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     job = line.receive()
@@ -132,15 +132,6 @@ def _ending(line: Line, job: dict[str, Any]) -> Ending:
         ending = raised(error)
     ending.version = step.version
     return ending
-
-
-def _die_with_parent() -> None:
-    """On Linux the kernel sees to it, even while the step is deep in C and the listening thread cannot run."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 if __name__ == "__main__":
