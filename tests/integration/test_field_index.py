@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.portal_catalogue import FIELDS, lay
 
-from tidemill.catalogue import browsing, browsing_pages, field_index
+from tidemill.catalogue import browsing, browsing_pages, field_bits, field_index
 from tidemill.db.database import Database, Row
 from tidemill.domain.shop_window import Noun
 
@@ -204,6 +204,63 @@ async def test_a_process_of_the_release_before_and_this_one_bear_each_others_cop
     whole = await sql(shop, "select bits is not null as whole from field_table order by id")
     assert [row["whole"] for row in whole] == [False, True]
     assert (await asked(shop, "age=4&diagnosis=D1"))[0] == 24
+
+
+BITS = """with copy as (select * from field_table where ready_at is not null order by id desc limit 1)
+          select c ->> 'field' as field, (c -> 'tallied')::bool as tallied,
+                 (y.bits -> (c ->> 'column') -> 'bits')::int as bits, a.attstorage::text as storage
+          from copy y cross join jsonb_array_elements(y.columns) c
+          left join pg_class t on t.relname = format('bits_%s_%s', y.id, c ->> 'column')
+          left join pg_attribute a on a.attrelid = t.oid and a.attname = 'bits'"""
+
+
+async def bits(database: Database) -> dict[str, tuple[bool, int | None, str | None]]:
+    """Of each field in the newest copy: whether it is tallied, its number of values if these have bits, and how the
+    bits of values or of parts are stored."""
+    return {row["field"]: (row["tallied"], row["bits"], row["storage"]) for row in await sql(database, BITS)}
+
+
+async def test_fields_that_get_many_values_after_they_were_copied_are_copied_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field_bits, "PRESSED", 4)
+    monkeypatch.setattr(field_bits, "MOST_VALUES", 12)
+    monkeypatch.setattr(field_bits, "QUIET", 0.0)
+    await lay(database)
+    await sql(database, "delete from item", "insert into item (name) select 'N' || n from generate_series(1, 500) n")
+    await field_index.tend(database, least=0, most_values=100)
+    assert (await bits(database))["diagnosis"] == (True, 1, "p")
+    await sql(
+        database,
+        """update item set metadata = jsonb_build_object(
+                               'diagnosis', name, 'age', id % 10, 'weight', id % 50, 'is_xenograft', id % 2 = 0)""",
+    )
+    await field_index.tend(database, least=0, most_values=100)
+    [filled] = await sql(database, "select count(*) as rows from tidemill_fields.bits_1_c0")
+    assert filled["rows"] == 1, "no bits are made of what has so many values"
+    found = await bits(database)
+    assert found["diagnosis"] == (False, None, "m")
+    assert found["weight"] == (True, None, "m")
+    assert found["age"] == (True, 10, "m")
+    assert found["is_xenograft"] == (True, 2, "p")
+    for query in ("age=4&diagnosis__startswith=N1", "weight__gt=30&age=3", "is_xenograft=true&weight=4"):
+        assert (await asked(database, query))[0] > 0
+    await field_index.tend(database, least=0, most_values=100)
+    assert len(await columns(database)) == 2
+
+
+async def test_a_sample_that_misses_most_values_makes_no_circle(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field_index, "SAMPLE", 10)
+    await lay(database)
+    await sql(database, FILL, "update item set metadata = jsonb_build_object('diagnosis', name, 'age', id)")
+    made = []
+    for _ in range(4):
+        await field_index.tend(database, least=0, most_values=100)
+        made.append(len(await columns(database)))
+    assert made == [1, 2, 2, 2]
+    assert (await bits(database))["age"] == (False, None, "m")
 
 
 async def test_small_sites_and_those_that_declare_nothing_have_none(database: Database) -> None:

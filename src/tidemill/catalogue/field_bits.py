@@ -55,14 +55,16 @@ def stale_of(id_: int) -> Composable:
     return Identifier(SCHEMA, f"stale_{id_}")
 
 
-async def lay(
-    connection: Connection, id_: int, columns: Iterable[tuple[Column, Composable]], records: Composable
-) -> None:
-    """Empty tables for a copy's columns, each given with its type."""
+async def lay_notes(connection: Connection, id_: int, records: Composable) -> None:
+    """Where a copy's writers note in which stretch they wrote."""
     await _do(connection, "aggregate", {"span": Literal(SPAN)})
     await _do(connection, "stale", {"stale": stale_of(id_)})
     name = Identifier(SCHEMA, f"stretches_{id_}")
     await _do(connection, "statistics", {"name": name, "records": records, "span": Literal(SPAN)})
+
+
+async def lay(connection: Connection, id_: int, columns: Iterable[tuple[Column, Composable]]) -> None:
+    """Empty tables for the bits of a copy's columns, each given with its type."""
     for column, type_ in columns:
         kind = SQL("integer") if column.parts else type_
         parts: dict[str, Composable] = {"bits": bits_of(id_, column), "type": kind, "span": Literal(SPAN)}
@@ -103,13 +105,13 @@ async def refresh(
     await _fold(connection, stale)
 
 
-async def bounds_of(connection: Connection, columns: Iterable[Column], records: Composable, ids: int) -> list[Column]:
+async def bounds_of(connection: Connection, columns: Iterable[Column], records: Composable) -> list[Column]:
     """The columns with the bounds at which their values are parted, from a sample of the items."""
     found = []
     for column in columns:
         if column.parts:
             parts = {"column": Identifier(column.column), "records": records}
-            parts |= {"each": Literal(max(1, ids // SAMPLE)), "parts": Literal(PARTS)}
+            parts |= {"most": Literal(SAMPLE), "parts": Literal(PARTS)}
             cursor = await connection.execute(composed("field_bits.bounds", parts), prepare=False)
             row = await cursor.fetchone()
             cut = {one[:LONGEST_BOUND] for one in (row["bounds"] if row else None) or ()}

@@ -31,6 +31,11 @@ MOST_VALUES = 5_000
 """Values of a field that are tallied at most; where there are more, the index counts."""
 
 SAMPLE = 20_000
+"""Items, from all over the site, by which it is judged whether a field has more values than that."""
+
+OUTGROWN = 2
+"""Times as many values as a copy keeps something of, from which on it is made anew."""
+
 CHUNK = 20_000
 CROWDED = 2_000
 """Rows of a tally above the number of its values from which on they are added up."""
@@ -121,11 +126,24 @@ async def _tend(connection: Connection, state: Mapping[str, Any], most_values: i
             await _drop(connection, _copy(table))
     if not wanted or not (state["many"] or current):
         return
+    many = frozenset[str]()
     if current is not None and _fits(current, wanted):
-        await _fold(connection, _copy(current))
-        await _refresh(connection, _copy(current))
-        return
-    await _make(connection, wanted, most_values)
+        copy = _copy(current)
+        differing = await _fold(connection, copy, most_values)
+        if not any(_outgrown(column, differing[column.field], most_values) for column in copy.tallied):
+            await _refresh(connection, copy)
+            return
+        log.info("a field has many more values than when it was copied", copy=copy.id)
+        many = frozenset(one.field for one in copy.columns if differing.get(one.field, most_values + 1) > most_values)
+    await _make(connection, wanted, most_values, many)
+
+
+def _outgrown(column: Column, different: int, most_values: int) -> bool:
+    """Whether a tallied column has far more values by now than what is kept of it is good for."""
+    most = most_values
+    if column.bits:
+        most = min(most, field_bits.PRESSED if column.bits <= field_bits.PRESSED else field_bits.MOST_VALUES)
+    return different > OUTGROWN * most
 
 
 def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
@@ -137,10 +155,11 @@ def _fits(table: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     return has == {name: type_ for name, type_ in wanted.items() if name in has or name not in table["long"]}
 
 
-async def _make(connection: Connection, wanted: Mapping[str, str], most_values: int) -> None:
-    """A whole new copy, in steps that keep nobody from working."""
+async def _make(connection: Connection, wanted: Mapping[str, str], most_values: int, many: frozenset[str]) -> None:
+    """A whole new copy, in steps that keep nobody from working. `many`: fields that are known to have too many values
+    to tally, whatever a sample says, so that a copy is not made anew in circles."""
     await _do(connection, "schema")
-    columns, too_long = await _columns(connection, wanted, most_values)
+    columns, too_long = await _columns(connection, wanted, most_values, many)
     if not columns:
         return
     told = orjson.dumps([column.told() for column in columns]).decode()
@@ -164,24 +183,35 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
         await _do(connection, "fold", {"tally": copy.tally(column)})
         await _do(connection, "settle", {"records": copy.tally(column)})
     await _do(connection, "settle", {"records": copy.records})
-    copy = await _with_bits(connection, copy, bounds["high"] - bounds["low"])
+    copy = await _with_bits(connection, copy)
     told = orjson.dumps({column.column: column.told_of_bits() for column in copy.with_bits}).decode()
     await connection.execute(composed("field_index.ready", {}), {"id": copy.id, "bits": told}, prepare=False)
     log.info("declared fields are copied", copy=copy.id, left_out=too_long)
 
 
-async def _with_bits(connection: Connection, copy: Copy, ids: int) -> Copy:
+async def _with_bits(connection: Connection, copy: Copy) -> Copy:
     """A copy with its bits, and the bounds at which its values are parted."""
-    *columns, named = await field_bits.bounds_of(connection, [*copy.columns, copy.named], copy.records, ids)
+    columns = [await _counted(connection, copy, column) for column in copy.columns]
+    *columns, named = await field_bits.bounds_of(connection, [*columns, copy.named], copy.records)
     copy = Copy(copy.id, tuple(columns), named)
+    await field_bits.lay(connection, copy.id, [(column, _type(column.type)) for column in copy.with_bits])
     await _refresh(connection, copy, quiet=0)
     for column in copy.with_bits:
         await _do(connection, "settle", {"records": field_bits.bits_of(copy.id, column)})
     return copy
 
 
+async def _counted(connection: Connection, copy: Copy, column: Column) -> Column:
+    """A column with bits of its values, if the tally has few; of parts of them, if they have an order."""
+    if column.tallied:
+        crowd = await _row(connection, "crowd", parts={"tally": copy.tally(column)})
+        if crowd["different"] <= field_bits.MOST_VALUES:
+            return replace(column, bits=max(1, crowd["different"]))
+    return replace(column, parts=column.type not in ("list", "boolean"))
+
+
 async def _columns(
-    connection: Connection, wanted: Mapping[str, str], most_values: int
+    connection: Connection, wanted: Mapping[str, str], most_values: int, many: frozenset[str]
 ) -> tuple[list[Column], list[str]]:
     """The columns of a new copy, and the fields that cannot be among them because a value is too long."""
     columns, too_long = [], []
@@ -191,14 +221,9 @@ async def _columns(
             too_long.append(name)
             continue
         parts = {"value": _value("i", name, type_), "most": Literal(SAMPLE)}
-        spread = await _row(connection, "spread", parts=parts)
-        tallied = spread["different"] <= most_values
+        tallied = name not in many and (await _row(connection, "spread", parts=parts))["different"] <= most_values
         lower = f"l{n}" if not tallied and type_ in ("text", "date") else None
-        few = tallied and spread["different"] <= field_bits.MOST_VALUES
-        bits = max(1, spread["different"]) if few else 0
-        columns.append(
-            Column(name, type_, f"c{n}", tallied, lower, bits, parts=not bits and type_ not in ("list", "boolean"))
-        )
+        columns.append(Column(name, type_, f"c{n}", tallied, lower))
     return columns, too_long
 
 
@@ -210,8 +235,7 @@ async def _lay(connection: Connection, copy: Copy) -> None:
         await _do(connection, "records", {"records": copy.records, "columns": _comma(kinds)})
         for column in copy.tallied:
             await _do(connection, "tally", {"tally": copy.tally(column), "type": _type(column.type)})
-        with_types = [(column, _type(column.type)) for column in copy.with_bits]
-        await field_bits.lay(connection, copy.id, with_types, copy.records)
+        await field_bits.lay_notes(connection, copy.id, copy.records)
         await _do(connection, "keep", _lists(copy, "n") | {"keep": copy.keep, "id": Literal(copy.id)})
         await _do(connection, "count", _counting(copy))
         await _follow(connection, copy, copy.records, copy.count, "records")
@@ -287,11 +311,17 @@ def _comma(parts: Sequence[Composable]) -> Composable:
     return SQL(", ").join(parts)
 
 
-async def _fold(connection: Connection, copy: Copy) -> None:
+async def _fold(connection: Connection, copy: Copy, most_values: int) -> dict[str, int]:
+    """Add up tallies that have grown long; how many values each tallied field has."""
+    found = {}
     for column in copy.tallied:
-        crowd = await _row(connection, "crowd", parts={"tally": copy.tally(column)})
-        if crowd["rows"] > crowd["different"] + CROWDED:
-            await _do(connection, "fold", {"tally": copy.tally(column)})
+        tally = {"tally": copy.tally(column)}
+        crowd = await _row(connection, "crowd", parts=tally)
+        if crowd["rows"] > crowd["different"] + CROWDED or _outgrown(column, crowd["different"], most_values):
+            await _do(connection, "fold", tally)
+            crowd = await _row(connection, "crowd", parts=tally)
+        found[column.field] = crowd["different"]
+    return found
 
 
 async def _refresh(connection: Connection, copy: Copy, *, quiet: float | None = None) -> None:

@@ -55,10 +55,10 @@ from (select r.item_id, {value} as value from {records} r where r.item_id >= {lo
 -- part: the part that a value falls into.
 width_bucket({value}, {bounds}::{type})
 
--- bounds: values of some of the items, at which about as many of them are parted.
+-- bounds: values of some of the items, from all over, at which about as many of them are parted.
 select percentile_disc((select array_agg(n / {parts}::float8) from generate_series(1, {parts} - 1) n))
        within group (order by r.{column})::text[] as bounds
-from {records} r where r.item_id % {each} = 0;
+from {records} r tablesample bernoulli ((select least(100, 100.0 * {most} / greatest(count(*), 1)) from {records}));
 
 -- some_stale: how many stretches must be looked through.
 select count(distinct stretch) as total from {stale};
