@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
@@ -73,3 +74,20 @@ async def test_who_cannot_be_had_is_told_apart_from_others_of_a_like_name(
     said = await put_all(browser, "/portal/samples?search=Brain")
     assert said.startswith("1 sample came into your basket. 1 sample cannot be had (has nothing of it"), said
     assert said.endswith("Brain 1. It has 1 thing in it now."), said
+
+
+async def test_two_who_put_something_in_at_once_lose_nothing(browser: httpx2.AsyncClient) -> None:
+    """One way with the other, into a basket that is not there yet, and into one that is."""
+
+    def gathered(number: int) -> Any:
+        name = f"SCPCS{number:06}"
+        if number % 2:
+            project = f"SCPCP{(number + 2) // 3:06}"
+            form = {"project": project, "item": name, "part": "SINGLE_CELL"}
+            return browser.post("/portal/basket/add", data=form)
+        return browser.post("/portal/basket/gather", data={"which": "chosen", "name": name, "part": "SINGLE_CELL"})
+
+    for numbers in ((1, 2), (3, 4, 5, 6)):
+        await asyncio.gather(*(gathered(number) for number in numbers))
+    page = (await browser.get("/portal/basket")).text
+    assert [number for number in range(1, 7) if f"/portal/samples/SCPCS{number:06}" not in page] == []

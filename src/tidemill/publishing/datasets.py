@@ -158,6 +158,12 @@ async def mine(
     return await _listed(session, person, None, limit, offset)
 
 
+async def hold_basket(session: AsyncSession, person: Person) -> None:
+    """Let nobody else who does so change what a person gathers, until the transaction ends: who adds to what is there
+    must not lose what others add meanwhile."""
+    await fetch(session, "datasets.hold_basket", {"person": person.id})
+
+
 async def drop(session: AsyncSession, person: Person | None, id_: uuid.UUID) -> None:
     """Forget a dataset; what was built of it goes when its time is over. Raises NotFound."""
     await _held(session, person, id_)

@@ -14,6 +14,9 @@ returning id;
 -- hold: one dataset of a person (null: whoever's), kept from being changed until the transaction ends.
 select id from dataset where id = %(id)s::uuid and (%(person)s::bigint is null or token_id = %(person)s) for no key update;
 
+-- hold_basket: nobody else puts anything into a person's basket until the transaction ends.
+select pg_advisory_xact_lock(hashtextextended('tidemill basket', %(person)s::bigint));
+
 -- crowd: how many datasets a person has that were not asked for, and how many they asked for within a day.
 select count(*) filter (where started_at is null) as open,
        count(*) filter (where started_at > now() - interval '1 day') as started

@@ -50,7 +50,7 @@ async def add(request: Request) -> Response:
     known = declared_of(request)
     try:
         async with site_of(request).database.begin() as session:
-            now = await open_dataset(session, visitor_of(request).person)
+            now = await open_dataset(session, visitor_of(request).person, hold=True)
             window = await browsing.window(session)
             before = dict(now.data) if now else {}
             formats = [now.format] if now is not None else known.formats or [""]
@@ -71,7 +71,7 @@ async def change(request: Request) -> Response:
     form = await request.form()
     try:
         async with site_of(request).database.begin() as session:
-            now = await open_dataset(session, visitor_of(request).person)
+            now = await open_dataset(session, visitor_of(request).person, hold=True)
             if now is None:
                 return redirect(HOME)
             data, form_, told = await _changed(session, now, form, declared_of(request))

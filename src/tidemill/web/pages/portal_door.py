@@ -168,10 +168,13 @@ async def enter(request: Request) -> None:
         raise PortalClosed
 
 
-async def open_dataset(session: AsyncSession, person: Person | None) -> Dataset | None:
-    """The dataset that is a person's basket: the newest that they did not ask for yet."""
+async def open_dataset(session: AsyncSession, person: Person | None, *, hold: bool = False) -> Dataset | None:
+    """The dataset that is a person's basket: the newest that they did not ask for yet. `hold`: it is to be changed in
+    this transaction, and by nobody else before its end."""
     if person is None:
         return None
+    if hold:
+        await datasets.hold_basket(session, person)
     found, _ = await datasets.mine(session, person, limit=20)
     return next((one for one in found if one.state == "open"), None)
 

@@ -62,7 +62,7 @@ async def _put(
 ) -> Outcome:
     """Into the basket with what can be had. Raises InvalidFields where even that cannot be."""
     known = declared_of(request)
-    now = await open_dataset(session, visitor_of(request).person)
+    now = await open_dataset(session, visitor_of(request).person, hold=True)
     before = dict(now.data) if now is not None else {}
     form = now.format if now is not None else portal_gathering.likeliest_format(candidates, parts, known)
     for _ in range(TRIES):
