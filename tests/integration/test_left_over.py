@@ -48,6 +48,11 @@ async def states(portal: Portal, **asked: Any) -> dict[str, str]:
         return {row["name"]: row["state"] for row in await computed_files.listing(session, **asked)}
 
 
+async def counted(portal: Portal) -> int:
+    async with portal.database.begin() as session:
+        return int((await computed_files.totals(session))["left_over"])
+
+
 async def move(portal: Portal, item: str, project: str) -> None:
     await portal.run_sql(
         "update project_item x set project_id = p.id from project p, item i"
@@ -70,8 +75,7 @@ async def test_packages_of_a_declaration_that_is_gone_are_left_over(portal: Port
     assert left["S1.zip"].why == "the site file declares no package 'single' any more"
     assert await states(portal) == {"P1_ALL.zip": "current", "S1.zip": "left over", "S2.zip": "left over"}
     assert await states(portal, left_over=True) == {"S1.zip": "left over", "S2.zip": "left over"}
-    async with portal.database.begin() as session:
-        assert (await computed_files.totals(session))["left_over"] == 2
+    assert await counted(portal) == 2
 
 
 async def test_a_renamed_file_leaves_the_one_before_over_until_it_is_called_for_again(portal: Portal) -> None:
@@ -134,6 +138,10 @@ async def test_a_project_that_is_locked_keeps_what_came_into_it(portal: Portal, 
     assert await found(portal, *scope) == {}
     await declare(portal, PACKAGES[0])
     assert set(await found(portal, *scope)) == {"S2.zip"}
+    assert await states(portal, left_over=True) == {"S2.zip": "left over"}
+    assert await counted(portal) == 1
+    await portal.run_sql("update project set locked = true")
+    assert (await states(portal, left_over=True), await counted(portal)) == ({}, 0)
 
 
 @pytest.mark.parametrize("scope", [(), ("P1",)], ids=["all", "one"])

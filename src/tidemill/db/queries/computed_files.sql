@@ -101,7 +101,8 @@ select id from task where item_id = %(item)s order by id for no key update;
 update computed_file set removed_at = now(), replaced_at = coalesce(replaced_at, now()) where id = %(file)s;
 
 -- listing: packages in order of name, each with its current file where it has one, and (:replaced) those before, newest first; of
--- some projects or one :item if named. Its state says what is to be known of it first.
+-- some projects or one :item if named. Its state says what is to be known of it first. What stands in a
+-- locked project is not left over, as left_over.count has it.
 select c.id, i.name, i.id as item_id, coalesce(c.package, i.metadata ->> 'package') as package,
        coalesce(p.name, i.metadata ->> 'project') as project, c.size, c.sha256, c.fingerprint, c.store, c.key, c.files,
        coalesce(c.attributes, i.metadata -> 'attributes', '{}') as attributes, c.created_at, c.updated_at, c.replaced_at,
@@ -140,6 +141,14 @@ cross join lateral (
                                  where s.packages @> jsonb_build_array(jsonb_build_object('name', i.metadata -> 'package')))
                 then 'the site file declares no package ''' || (i.metadata ->> 'package') || ''' any more'
                 else i.metadata ->> 'left_over' end as why
+) seems
+cross join lateral (
+    select case when seems.why is null or not exists (select from project where locked) then seems.why
+                when exists (select from project k where k.locked and k.name = i.metadata ->> 'project') then null
+                when exists (select from jsonb_array_elements_text(i.metadata -> 'items') held(name)
+                             join item m on m.name = held.name and m.kind = 'item' join project_item x on x.item_id = m.id
+                             join project k on k.id = x.project_id where k.locked) then null
+                else seems.why end as why
 ) unwanted
 where i.kind = 'package' and (%(left_over)s is not true or unwanted.why is not null)
   and (%(replaced)s or c.id is not null or newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0))

@@ -49,11 +49,20 @@ where i.kind = 'package' and i.metadata ? 'left_over'
 -- forget: these packages are called for again.
 update item set metadata = metadata - 'left_over' where id = any(%(items)s::bigint[]) and kind = 'package';
 
--- count: how many packages with a current file are noted as left over, or are of a declaration that is gone.
-select count(*) as n from computed_file c join item i on i.id = c.item_id
-where c.replaced_at is null and i.metadata ->> 'package' <> 'dataset'
-  and (i.metadata ? 'left_over'
-       or not exists (select from site s where s.packages @> jsonb_build_array(jsonb_build_object('name', i.metadata -> 'package'))));
+-- count: how many packages with a current file are noted as left over, or are of a declaration that is gone. What is recorded of a
+-- locked project, or holds items that stand in one, is not counted: nobody can tell.
+with unwanted as materialized (
+    select i.metadata from computed_file c join item i on i.id = c.item_id
+    where c.replaced_at is null and i.metadata ->> 'package' <> 'dataset'
+      and (i.metadata ? 'left_over'
+           or not exists (select from site s where s.packages @> jsonb_build_array(jsonb_build_object('name', i.metadata -> 'package'))))
+)
+select count(*) as n from unwanted u
+where not exists (select from project where locked)
+   or not exists (select from project k where k.locked and k.name = u.metadata ->> 'project')
+      and not exists (select from jsonb_array_elements_text(u.metadata -> 'items') held(name)
+                      join item m on m.name = held.name and m.kind = 'item' join project_item x on x.item_id = m.id
+                      join project k on k.id = x.project_id where k.locked);
 
 -- retire: these packages, as they were looked at, are offered no more, and no result of a run that there is counts for them any
 -- longer; which they are, and which file each had.
