@@ -10,6 +10,7 @@ TidemillError
 ├── NotFound              the thing named does not exist
 │   └── Gone              it did, and does no longer
 ├── Conflict              the thing is in a state that forbids this
+│   ├── DatabaseBusy      others hold what this needs, for longer than it may wait
 │   ├── ChangesGone       the change feed no longer reaches back to that position
 │   └── TooMany           more was asked for than is given out in this time
 ├── AppRefused            an app could not be registered or read
@@ -90,6 +91,10 @@ class Gone(NotFound):
 
 class Conflict(TidemillError):
     """The present state does not allow this."""
+
+
+class DatabaseBusy(Conflict):
+    """Others are at work in the database on what this needs."""
 
 
 class ChangesGone(Conflict):

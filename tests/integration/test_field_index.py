@@ -184,6 +184,18 @@ async def test_who_writes_while_it_is_made_is_in_it(database: Database) -> None:
         assert (await asked(database, query))[0] > 0
 
 
+async def test_who_works_is_not_waited_for_long(shop: Database) -> None:
+    await sql(shop, "update site set fields = (fields::jsonb - 'weight')::json")
+    connection = await shop.connect()
+    async with connection, connection.transaction():
+        await connection.execute("update item set status = 'odd' where name = 'N1'")
+        await field_index.tend(shop, least=0)
+        [row] = await sql(shop, "select count(*) filter (where ready_at is not null) as ready from field_table")
+        assert row["ready"] == 1
+    await field_index.tend(shop, least=0)
+    assert "weight" not in (await columns(shop))[-1]
+
+
 async def test_one_that_was_left_unfinished_is_begun_anew(shop: Database) -> None:
     await sql(shop, "update field_table set ready_at = null")
     async with shop.begin() as session:

@@ -21,6 +21,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from tidemill.catalogue import field_bits
 from tidemill.db.database import Database, Row, composed, fetch_one, translated
 from tidemill.domain.shop_window import Column
+from tidemill.errors import DatabaseBusy
 
 log = structlog.get_logger()
 
@@ -108,11 +109,14 @@ async def tend(database: Database, *, least: int = LEAST, most_values: int = MOS
     if not state["tables"] and not (state["fields"] and state["many"]):
         return
     connection = await database.connect()
-    with translated():
-        async with connection:
-            if (await _row(connection, "lock"))["mine"]:
-                state = await _row(connection, "state", {"least": least})
-                await _tend(connection, state, most_values)
+    try:
+        with translated():
+            async with connection:
+                if (await _row(connection, "lock"))["mine"]:
+                    state = await _row(connection, "state", {"least": least})
+                    await _tend(connection, state, most_values)
+    except DatabaseBusy:
+        log.info("others are at work on what the copy of declared fields needs: its next turn will do")
 
 
 async def _tend(connection: Connection, state: Mapping[str, Any], most_values: int) -> None:

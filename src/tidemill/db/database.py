@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tidemill.db.queries import sql
-from tidemill.errors import Conflict, DatabaseRefused, DatabaseUnavailable, TidemillError
+from tidemill.errors import Conflict, DatabaseBusy, DatabaseRefused, DatabaseUnavailable, TidemillError
 
 Row = dict[str, Any]
 Address = Callable[[], Awaitable[str]]
@@ -28,9 +28,17 @@ SESSION = (
 )
 """Without the keepalives the server would hold the locks of a machine that lost its power for two hours."""
 
-HOT_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c timezone=UTC -c jit=off"
+HOT_PLANS = f"{SESSION} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 """The hot statements are planned once per connection: with sets as one parameter a custom plan is never better. They
 find rows by key; without the second setting a plan made while a table was small would go on reading all of it."""
+
+KEPT_ALIVE: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25000,
+}
+"""The same on our side: a server that is gone without a word is noticed within half a minute."""
 
 
 class Database:
@@ -49,7 +57,7 @@ class Database:
 
     async def _connect_plain(self) -> psycopg.AsyncConnection[Any]:
         with translated():
-            return await psycopg.AsyncConnection.connect(await self._address(), options=SESSION)
+            return await psycopg.AsyncConnection.connect(await self._address(), options=SESSION, **KEPT_ALIVE)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
@@ -67,9 +75,7 @@ class Database:
                 row_factory=dict_row,
                 options=HOT_PLANS,
                 prepare_threshold=1,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
+                **KEPT_ALIVE,
             )
 
     async def close(self) -> None:
@@ -132,6 +138,8 @@ def _ours(error: Exception) -> Exception:
         return cause
     if isinstance(cause, psycopg.errors.UniqueViolation):
         return Conflict(cause.diag.message_detail or str(cause))
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return DatabaseBusy()
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | OSError):
         return DatabaseUnavailable(f"The database cannot be reached: {str(cause).strip()}")
     if isinstance(cause, psycopg.Error):
