@@ -1,0 +1,31 @@
+"""Connections to the database: neither end holds on to one whose other end is gone without a word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import scalar_row
+
+from tidemill.db.database import Database
+
+
+@pytest.fixture(params=["for models", "of one's own"])
+async def connection(database: Database, request: pytest.FixtureRequest) -> Any:
+    if request.param == "of one's own":
+        async with await database.connect() as own:
+            yield own
+        return
+    async with database.begin() as session:
+        yield (await (await session.connection()).get_raw_connection()).driver_connection
+
+
+async def test_both_ends_notice_a_cut_within_half_a_minute(connection: psycopg.AsyncConnection[Any]) -> None:
+    assert not connection.info.host.startswith("/"), "the tests' server is reached by TCP"
+    server = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+    for name, value in {**server, "tcp_user_timeout": "25000"}.items():
+        async with connection.cursor(row_factory=scalar_row) as cursor:
+            assert await (await cursor.execute("select current_setting(%s)", [name])).fetchone() == value, name
+    ours = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "25000"}
+    assert ours.items() <= connection.info.get_parameters().items()
