@@ -19,7 +19,7 @@ from tests.faults.proxy import Proxy, proxied
 from tests.program import Program, Started
 from tests.remote import far_worker, worker_token, working
 from tests.site import Mill
-from tests.webserver import Web, web_site
+from tests.webserver import Web, until, web_site
 
 from tidemill.accounts import tokens
 from tidemill.db.database import Database, fetch
@@ -76,6 +76,13 @@ def idle(worker: Worker) -> bool:
     return all(held.job is not None and held.job.done() for held in worker._held.values())
 
 
+async def all_written(worker: Worker) -> None:
+    """Return once all that it has in hand is done, and on disk."""
+    assert worker._outbox is not None
+    await until(lambda: idle(worker), "all in hand is done")
+    await worker._outbox.written()
+
+
 def results(spool: Path) -> int:
     return len(list((spool / "results").glob("*.spool")))
 
@@ -126,7 +133,8 @@ async def test_results_made_while_the_link_is_down_are_handed_in_when_it_is_back
             await begun.acquire()
         proxy.cut()
         go.set()
-        await mill.until(lambda: _is(results(tmp_path / "spool") > 0 and idle(worker)))
+        await all_written(worker)
+        assert results(tmp_path / "spool") > 0
         assert await mill.states(run) == {"running": 4}
         proxy.down = False
         await mill.until(mill.finished(run))
@@ -188,8 +196,8 @@ async def test_two_workers_with_a_copied_spool_apply_each_result_once(
             await begun.acquire()
         proxy.cut()
         go.set()
-        await mill.until(lambda: _is(results(tmp_path / "spool") > 0 and idle(worker)))
-        shutil.copytree(tmp_path / "spool", tmp_path / "copy", ignore=shutil.ignore_patterns("lock", "work"))
+        await all_written(worker)
+        shutil.copytree(tmp_path / "spool", tmp_path / "copy", ignore=shutil.ignore_patterns("lock", "work", "*.part"))
         proxy.down = False
         async with working(far_worker(url, token, tmp_path / "copy", {"f": gated})):
             await mill.until(mill.finished(run))
@@ -217,7 +225,7 @@ async def test_a_damaged_spool_file_is_set_aside_and_the_rest_handed_in(
         await begun.acquire()
     proxy.cut()
     go.set()
-    await mill.until(lambda: _is(results(tmp_path / "spool") > 0 and idle(worker)))
+    await all_written(worker)
     worker.abandon()
     await asyncio.wait_for(job, 60)
     kept = sorted((tmp_path / "spool" / "results").glob("*.spool"))
