@@ -224,6 +224,14 @@ async def test_to_retire_one_by_name_no_other_project_is_planned(
     assert planned == ["P2", "P1", "P2"], "nobody knows whose it is: all are"
 
 
+async def test_a_package_whose_item_stands_in_no_project_is_retired_by_name_too(portal: Portal) -> None:
+    await portal.made()
+    await portal.run_sql("delete from project_item x using item i where i.id = x.item_id and i.name = 'S1'")
+    await declare(portal, PACKAGES[0])
+    assert set(await found(portal)) == {"S1.zip", "S2.zip"}
+    assert [one.name for one in (await retire(portal, "S1.zip")).packages] == ["S1.zip"]
+
+
 async def test_what_was_published_of_an_item_alone_goes_with_it(portal: Portal) -> None:
     """An item can be deleted once its files are gone and no run has it on record."""
     await portal.made()

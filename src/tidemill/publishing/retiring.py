@@ -67,6 +67,9 @@ async def retire(session: AsyncSession, *, projects: Sequence[str] | None = None
 async def _whose(session: AsyncSession, names: Sequence[str]) -> list[str] | None:
     """The projects that these packages were made for, which alone need be planned to tell; None: all must be."""
     rows = await fetch(session, "package_runs.standing", {"names": written(list(names))})
+    standing = await fetch(session, "left_over.whereabouts", {"names": written(list(names))})
+    if any(row["loose"] for row in standing):
+        return None
     projects = sorted({row["metadata"].get("project") or "" for row in rows if row["kind"] == "package"})
     known = await fetch(session, "packages.projects", {"names": projects})
     return projects if len(known) == len(projects) else None
