@@ -150,6 +150,29 @@ async def test_forms_in_parts_are_read_too(nobody: httpx2.AsyncClient) -> None:
         assert (await nobody.post("/v1/tokens", content=b"--x\r\nnonsense", headers=headers)).status_code == 400
 
 
+async def test_no_form_is_larger_than_a_body_may_be(database: Database, web: Web, nobody: httpx2.AsyncClient) -> None:
+    large = {f"f{n}": (None, "x" * 60_000) for n in range(99)}
+    for form in ({"files": large | {"email": (None, "x" * 66_000)}}, {"data": {f"f{n}": "" for n in range(101)}}):
+        answer = await nobody.post("/v1/tokens", **form)
+        assert (answer.status_code, list(answer.json())) == (400, ["detail"])
+    body = {"content": b"x" * (8 * 1024**2 + 1)}
+    parts = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = await nobody.post("/v1/tokens", headers=parts, **body)
+    assert (answer.status_code, answer.json()) == (400, {"detail": "The body is larger than 8 MB."})
+    pairs = {"Content-Type": "application/x-www-form-urlencoded"}
+    mine = {"Origin": web.url, "Cookie": f"tidemill-person-{web.port}={await key_for(database)}"}
+    for path in ("terms", "key", "basket/add", "basket/gather", "basket/change", "basket/start"):
+        many = {"content": b"&".join(b"f=" + b"x" * 60_000 for _ in range(99)) * 2}
+        answer = await nobody.post(f"/portal/{path}", headers=pairs | mine, **many)
+        assert (answer.status_code, "alert" in answer.text) in ((422, True), (400, True)), path
+    answer = await nobody.post(
+        "/portal/basket/gather", headers=pairs | mine, content=b"&".join([b"n=" + b"x" * 60_000] * 150)
+    )
+    assert "The form is larger than 8 MB." in answer.text
+    answer = await nobody.post("/portal/basket/gather", headers=pairs | {"Origin": web.url}, **body)
+    assert answer.headers["location"].startswith("/portal/terms?"), "who they are is asked before what they want"
+
+
 async def test_what_is_not_there_is_answered_with_all_that_is(nobody: httpx2.AsyncClient) -> None:
     said = await nobody.get("/v1/nonsense")
     assert (said.status_code, said.json()["detail"]) == (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import Request
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from tidemill.errors import InvalidFields, InvalidInput
 
@@ -16,7 +16,8 @@ LARGEST = 8 * 1024 * 1024
 """Bytes of a body: a dataset of a hundred thousand names."""
 
 MOST_FIELDS = 100
-"""Fields of a form in parts."""
+MOST_OF_FIELD = 64 * 1024
+"""Fields of a form, and bytes of one of them."""
 
 _YES = frozenset({"true", "t", "yes", "y", "on", "1"})
 _NO = frozenset({"false", "f", "no", "n", "off", "0"})
@@ -24,15 +25,15 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0"})
 
 async def body_of(request: Request) -> dict[str, Any]:
     """The fields of a body; of a form, texts. Raises InvalidInput for what is neither."""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return await _parts(request)
-    raw = bytearray()
+    raw, type_ = bytearray(), request.headers.get("content-type", "")
     async for piece in request.stream():
         raw += piece
         if len(raw) > LARGEST:
             raise InvalidInput(f"The body is larger than {LARGEST // 1024**2} MB.")
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
+    if type_.startswith("multipart/form-data"):
+        return await _parts(request, bytes(raw))
+    if type_.startswith("application/x-www-form-urlencoded"):
+        return _pairs(bytes(raw))
     try:
         found = orjson.loads(raw or b"{}")
     except orjson.JSONDecodeError as error:
@@ -42,13 +43,27 @@ async def body_of(request: Request) -> dict[str, Any]:
     return found
 
 
-async def _parts(request: Request) -> dict[str, Any]:
+async def _parts(request: Request, raw: bytes) -> dict[str, Any]:
     """The texts of a form that comes in parts (RFC 7578). Raises InvalidInput."""
+
+    async def read() -> AsyncGenerator[bytes, None]:
+        yield raw
+
     try:
-        form = await request.form(max_files=0, max_fields=MOST_FIELDS)
-    except HTTPException as error:
-        raise InvalidInput(f"Form parse error: {error.detail}") from None
+        form = await MultiPartParser(
+            request.headers, read(), max_files=0, max_fields=MOST_FIELDS, max_part_size=MOST_OF_FIELD
+        ).parse()
+    except MultiPartException as error:
+        raise InvalidInput(f"Form parse error: {error.message}") from None
     return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _pairs(raw: bytes) -> dict[str, Any]:
+    """The texts of a form as browsers send it. Raises InvalidInput."""
+    try:
+        return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise InvalidInput(f"The form has more than {MOST_FIELDS} fields.") from None
 
 
 def text_of(body: Mapping[str, Any], name: str) -> str | None:

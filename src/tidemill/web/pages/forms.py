@@ -5,9 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastapi import Request
+from starlette.datastructures import FormData
+from starlette.types import Message
+
 from tidemill.errors import InvalidInput
 
 MOST_ID = 2**63 - 1
+
+
+LARGEST = 8 * 1024 * 1024
+MOST_OF_FIELD = 64 * 1024
+"""Bytes of a form that anybody may send, and of one of its fields."""
+
+
+async def form_of(request: Request, *, fields: int = 100) -> FormData:
+    """A form without files that anybody may send, of so many fields at most. Raises InvalidInput for one that is too
+    large, HTTPException for what is none."""
+    got = 0
+
+    async def receive() -> Message:
+        nonlocal got
+        message = await request.receive()
+        got += len(message.get("body", b""))
+        if got > LARGEST:
+            raise InvalidInput(f"The form is larger than {LARGEST // 1024**2} MB.")
+        return message
+
+    return await Request(request.scope, receive).form(max_files=0, max_fields=fields, max_part_size=MOST_OF_FIELD)
 
 
 def words(values: Mapping[str, Any], name: str) -> str | None:

@@ -18,7 +18,7 @@ from tidemill.publishing import datasets
 from tidemill.publishing.datasets import Dataset, Place, Wish
 from tidemill.web import portal_basket, wording
 from tidemill.web.pages import portal_lists
-from tidemill.web.pages.forms import local, words
+from tidemill.web.pages.forms import form_of, local, words
 from tidemill.web.pages.portal_door import REFUSED, TOP, declared_of, open_dataset, page, to_terms, visitor_of
 from tidemill.web.portal_basket import Declared
 from tidemill.web.rendering import redirect, site_of
@@ -41,10 +41,10 @@ async def basket(request: Request) -> Response:
 @router.post("/basket/add")
 async def add(request: Request) -> Response:
     """Put parts of a project's items into it: of one, or of all that have them."""
-    form = await request.form()
-    back = local(words(form, "back")) or HOME
-    if (asked := _ask(request, back)) is not None:
+    if (asked := _ask(request, request.headers.get("referer", ""))) is not None:
         return asked
+    form = await form_of(request)
+    back = local(words(form, "back")) or HOME
     project, item = words(form, "project") or "", words(form, "item")
     parts = [one for one in form.getlist("part") if isinstance(one, str) and one]
     known = declared_of(request)
@@ -68,7 +68,7 @@ async def change(request: Request) -> Response:
     """Take something out, change the format, take a part as one, or with files of the project itself."""
     if (asked := _ask(request, HOME)) is not None:
         return asked
-    form = await request.form()
+    form = await form_of(request)
     try:
         async with site_of(request).database.begin() as session:
             now = await open_dataset(session, visitor_of(request).person, hold=True)
@@ -87,21 +87,21 @@ async def change(request: Request) -> Response:
 @router.post("/basket/start")
 async def start(request: Request) -> Response:
     """Ask for the dataset: it is built, and can be downloaded for some days."""
-    return await _act(request, words(await request.form(), "id"), "start")
+    return await _act(request, "start")
 
 
 @router.post("/basket/forget")
 async def forget(request: Request) -> Response:
     """Forget a dataset."""
-    return await _act(request, words(await request.form(), "id"), "forget")
+    return await _act(request, "forget")
 
 
-async def _act(request: Request, number: str | None, what: str) -> Response:
+async def _act(request: Request, what: str) -> Response:
     if (asked := _ask(request, HOME)) is not None:
         return asked
     person = visitor_of(request).person
     try:
-        id_ = uuid.UUID(number or "")
+        id_ = uuid.UUID(words(await form_of(request), "id") or "")
     except ValueError:
         raise NotFound("There is no such dataset.") from None
     try:

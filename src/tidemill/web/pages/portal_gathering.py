@@ -20,7 +20,7 @@ from tidemill.domain.shop_window import Noun, Window
 from tidemill.errors import InvalidFields, InvalidInput
 from tidemill.publishing.datasets import Wish
 from tidemill.web import portal_gathering, portal_query
-from tidemill.web.pages.forms import local, words
+from tidemill.web.pages.forms import form_of, local, words
 from tidemill.web.pages.portal_basket import HOME, keep, said
 from tidemill.web.pages.portal_door import REFUSED, declared_of, open_dataset, to_terms, visitor_of
 from tidemill.web.pages.portal_lists import MOST_GATHERED as MOST
@@ -38,10 +38,10 @@ TRIES = 5
 async def gather(request: Request) -> Response:
     """Put what is ticked into the basket (`which` is `chosen`), or all that the list finds, and say what became of
     it."""
-    form = await request.form(max_fields=MOST + FIELDS)
-    back = local(words(form, "back")) or HOME
-    if (asked := to_terms(request, back, person=True)) is not None:
+    if (asked := to_terms(request, request.headers.get("referer", ""), person=True)) is not None:
         return asked
+    form = await form_of(request, fields=MOST + FIELDS)
+    back = local(words(form, "back")) or HOME
     try:
         async with site_of(request).database.begin() as session:
             window = await browsing.window(session)

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 from tidemill.accounts import people, terms
 from tidemill.accounts.people import Person
 from tidemill.errors import InvalidFields, NotFound, TooMany
-from tidemill.web.pages.forms import local, ticked, words
+from tidemill.web.pages.forms import form_of, local, ticked, words
 from tidemill.web.pages.portal_door import TOP, enter, forget_key, keep_key, page, visitor_of
 from tidemill.web.rendering import redirect, site_of
 
@@ -32,7 +32,7 @@ async def read(request: Request) -> HTMLResponse:
 @router.post("/terms", dependencies=[Depends(enter)])
 async def accept(request: Request) -> Response:
     """Accept the terms as they are now: with an address for a new key, or with the key that this browser keeps."""
-    form = await request.form()
+    form = await form_of(request)
     then, email = local(words(form, "then")) or "", words(form, "email") or ""
     visitor = visitor_of(request)
     if not ticked(form, "accept"):
@@ -82,7 +82,7 @@ async def key(request: Request) -> Response:
 @router.post("/key")
 async def bring(request: Request) -> Response:
     """Take a key that somebody has from before, so that this browser keeps it."""
-    form = await request.form()
+    form = await form_of(request)
     secret, then = words(form, "key") or "", local(words(form, "then")) or ""
     async with site_of(request).database.begin() as session:
         person = await people.holder(session, secret)
