@@ -15,7 +15,7 @@ from tests.program import Program
 
 from tidemill.db.database import Database
 from tidemill.domain.package_plan import StorePlace, read_plan
-from tidemill.publishing import package_runs, purging, store_contents
+from tidemill.publishing import objects, package_runs, purging, store_contents
 from tidemill.publishing.build import build
 from tidemill.publishing.package_runs import Wish
 from tidemill.publishing.strays import DAY, Sweep, Sweeper
@@ -124,9 +124,12 @@ async def test_what_is_not_ours_is_never_touched(portal: Portal) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("another's")
     (portal.packages / "fedcba9876543210").symlink_to(portal.folder)
+    odd = os.fsencode(portal.packages / "0123456789abcdef") + b"/\xff.zip"
+    os.close(os.open(odd, os.O_CREAT))
     done = await sweep(portal, remove=True)
     assert keys(done) == [key]
     assert done.foreign == 2
+    Path(os.fsdecode(odd)).unlink()
     assert portal.lying() == set(others)
 
 
@@ -215,12 +218,17 @@ async def test_objects_and_unfinished_uploads_of_a_real_service(portal: Portal, 
 async def in_s3(portal: Portal, bucket: Bucket, key: str) -> None:
     client, name = bucket.client, bucket.name
     foreign = f"made/0123456789abcdef/{key.partition('/')[2]}"
+    clock = f"{'0' * 16}/.clock-{'a' * 32}"
+    for left in (objects.TRIED, clock):
+        bucket.put(f"made/{left}", b"")
     for one in (foreign, "made/readme.txt", f"other/{key}"):
         bucket.put(one, b"another's")
     client.create_multipart_upload(Bucket=name, Key=foreign)
     done = await sweep(portal, remove=True)
-    assert sorted((one.lies.kind, one.lies.key) for one in done.strays) == [("package", key), ("upload", key)]
-    assert [one.removed for one in done.strays] == [True, True]
+    assert sorted((one.lies.kind, one.lies.key) for one in done.strays) == [
+        ("package", key), ("trial", clock), ("trial", objects.TRIED), ("upload", key),
+    ]  # fmt: skip
+    assert all(one.removed for one in done.strays)
     assert (done.foreign, done.troubles) == (2, [])
     left = [one["Key"] for one in client.list_objects_v2(Bucket=name)["Contents"]]
     assert sorted(left) == sorted([foreign, "made/readme.txt", f"other/{key}"])
@@ -245,6 +253,7 @@ def test_the_command_says_first_and_removes_with_yes(portal: Portal, database_ur
     assert "give --yes" in would.err
     assert tidemill("purge-strays", "--older-than", "3d", "--json").json["young"] == 1
     assert "an hour" in tidemill("purge-strays", "--older-than", "5m", code=3).err
+    assert "36500d is the most" in tidemill("purge-strays", "--older-than", "800000d", code=3).err
     assert "--older-than is 'soon'" in tidemill("purge-strays", "--older-than", "soon", code=3).err
     assert "Removed 1 stray." in tidemill("purge-strays", "--yes").out
     assert portal.lying() == set()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tidemill.publishing.left_over import LeftOver
     from tidemill.publishing.strays import Stray, Sweep
 
-KINDS = {"package": "package", "upload": "unfinished upload", "part": "part file"}
+KINDS = {"package": "package", "upload": "unfinished upload", "part": "part file", "trial": "trial"}
 
 
 @application.command("purge-computed-files", rich_help_panel="Packages")
@@ -94,8 +94,8 @@ def purge_strays(
 ) -> None:
     """Take away what cancelled tasks and killed builders left in the packages' stores, and no record points to.
 
-    It says first what, and asks; where nobody can be asked, and with --json, it does no more without --yes. Only what
-    a plan of this site names is ever touched, and nothing whose package is in the works.
+    It says first what, and asks; where nobody can be asked, and with --json, it does no more without --yes. Touched
+    are only packages that a plan of this site names and that are not in the works, dead part files, and trials.
     """
     from tidemill.errors import InvalidInput
     from tidemill.pipelines.quantities import seconds

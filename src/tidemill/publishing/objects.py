@@ -25,7 +25,7 @@ from tidemill.storage.troubles import trouble
 AT_ONCE = 32
 """Objects that are looked at side by side."""
 TRIED = f"{'0' * 16}/.tried"
-"""The key of the empty object that tells whether a store can be written. It goes at once, or as what builders left."""
+"""The key of the empty object that tells whether a store can be written. It goes at once, or as a stray."""
 
 
 async def size_of(store: str, options: Mapping[str, Any], key: str, *, opened: ObjectStore | None = None) -> int | None:

@@ -31,12 +31,16 @@ from tidemill.publishing.package_reading import folder_of
 from tidemill.storage.stores import open_store
 from tidemill.storage.troubles import trouble
 
-Kind = Literal["package", "upload", "part"]
+Kind = Literal["package", "upload", "part", "trial"]
+"""`trial`: an empty object that was to tell whether a store can be written, or its time, and that was not removed."""
 
 CHUNK = 1000
-_KEY = re.compile(r"[0-9a-f]{16}/[^/]+")
+_KEY = re.compile(r"[0-9a-f]{16}/[^/\0\ud800-\udfff]+")
+"""No package's name has bytes in it that are no text, as files of a folder may."""
 _FOLDER = re.compile(r"[0-9a-f]{16}")
-_PART = re.compile(r"\.[0-9a-f]{32}\.part")
+_PART = re.compile(r"[0-9a-f]{16}/\.[0-9a-f]{32}\.part")
+_CLOCK = f"{'0' * 16}/.clock-"
+_TRIAL = re.compile(rf"{re.escape(objects.TRIED)}|{re.escape(_CLOCK)}[0-9a-f]{{32}}")
 _DIGITS = "0123456789abcdef"
 
 
@@ -68,7 +72,7 @@ async def now_in(place: StorePlace) -> dt.datetime:
 
 async def now_as_written(place: StorePlace) -> dt.datetime:
     """The same of stores that say it nowhere else than on what is stored: here an empty object, gone again."""
-    store, key = open_store(place.url, place.options), f"{'0' * 16}/.clock-{uuid.uuid4().hex}"
+    store, key = open_store(place.url, place.options), _CLOCK + uuid.uuid4().hex
     await obstore.put_async(store, key, b"")
     try:
         return (await obstore.head_async(store, key))["last_modified"]
@@ -86,25 +90,28 @@ async def lying(place: StorePlace) -> AsyncIterator[list[Lying]]:
                 yield chunk
             return
         async for page in obstore.list(open_store(place.url, place.options), chunk_size=CHUNK):
-            yield [
-                Lying("package", one["path"], one["size"], one["last_modified"]) for one in page if _ours(one["path"])
-            ]
+            yield [_object(one["path"], one["size"], one["last_modified"]) for one in page if _ours(one["path"])]
 
 
 async def take_away(place: StorePlace, one: Lying) -> bool:
     """Remove it; whether it was there to be removed, and held by nobody. Raises StorageError."""
-    if one.kind == "package":
+    if one.kind in ("package", "trial"):
         await objects.remove(place.url, place.options, one.key)
         return True
     with _told(place, "cleared"):
         return await asyncio.to_thread(_drop_part if one.kind == "part" else _abort, place, one)
 
 
-def abandoned(place: StorePlace, one: Lying) -> bool:
-    """Whether a part file is held by no builder. Blocking."""
+async def abandoned(place: StorePlace, one: Lying) -> bool:
+    """Whether a part file is held by no builder. Raises StorageError where we may not open it."""
+    with _told(place, "looked at"):
+        return await asyncio.to_thread(_abandoned, place, one)
+
+
+def _abandoned(place: StorePlace, one: Lying) -> bool:
     try:
         handle = os.open((folder_of(place.url) or Path()) / one.key, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
+    except FileNotFoundError:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,6 +125,10 @@ def abandoned(place: StorePlace, one: Lying) -> bool:
 
 def _ours(key: str) -> bool:
     return _KEY.fullmatch(key) is not None
+
+
+def _object(key: str, size: int, at: dt.datetime) -> Lying:
+    return Lying("trial" if _TRIAL.fullmatch(key) else "package", key, size, at)
 
 
 def _now_in_folder(folder: Path) -> dt.datetime:
@@ -134,13 +145,13 @@ def _in_folder(folder: Path) -> Iterator[list[Lying]]:
             continue
         with suppress(FileNotFoundError), os.scandir(below) as files:
             for file in files:
+                key = f"{below.name}/{file.name}"
                 with suppress(FileNotFoundError):
                     seen = file.stat(follow_symlinks=False)
-                    if not stat.S_ISREG(seen.st_mode):
+                    if not (_ours(key) and stat.S_ISREG(seen.st_mode)):
                         continue
                     at = dt.datetime.fromtimestamp(seen.st_mtime, dt.UTC)
-                    kind: Kind = "part" if _PART.fullmatch(file.name) else "package"
-                    chunk.append(Lying(kind, f"{below.name}/{file.name}", seen.st_size, at))
+                    chunk.append(Lying("part" if _PART.fullmatch(key) else "package", key, seen.st_size, at))
         if len(chunk) >= CHUNK:
             yield chunk
             chunk = []
@@ -154,7 +165,7 @@ def _in_s3(place: StorePlace) -> Iterator[list[Lying]]:
         asked = {"Bucket": bucket, "Prefix": prefix + digit}
         for page in service.get_paginator("list_objects_v2").paginate(**asked):
             found = [(one["Key"].removeprefix(prefix), one) for one in page.get("Contents", [])]
-            yield [Lying("package", key, one["Size"], one["LastModified"]) for key, one in found if _ours(key)]
+            yield [_object(key, one["Size"], one["LastModified"]) for key, one in found if _ours(key)]
     for page in service.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
         begun = [(one["Key"].removeprefix(prefix), one) for one in page.get("Uploads", [])]
         yield [Lying("upload", key, 0, one["Initiated"], one["UploadId"]) for key, one in begun if _ours(key)]
@@ -180,7 +191,7 @@ def _abort(place: StorePlace, one: Lying) -> bool:
 
 
 def _drop_part(place: StorePlace, one: Lying) -> bool:
-    if not abandoned(place, one):
+    if not _abandoned(place, one):
         return False
     part = (folder_of(place.url) or Path()) / one.key
     part.unlink(missing_ok=True)

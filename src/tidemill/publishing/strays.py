@@ -2,13 +2,14 @@
 
 A cancelled task, a killed process, a lost race may leave a package that nothing names, or an upload that was never
 finished. Such a thing is ours only if a task of this site was given a plan that names this key in this store, so what
-other sites or people put beside it is never touched. It is a stray only once it is old by the store's own clock, and
-neither a record nor anything in the works may mean it. What a purge of a project left on purpose stays.
+other people put beside it is never touched; nor what other sites did, unless they plan the very same packages into the
+same store, as a copy of a site does: such need stores, or folders in them, of their own. It is a stray only once it is
+old by the store's own clock, and neither a record nor anything in the works may mean it. What a purge of a project left
+on purpose stays.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 DAY = 86400.0
 LEAST = 3600.0
 """Seconds; what is younger may be in the hands of a builder that nobody here knows of any more."""
+MOST = 36500 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,8 @@ class Sweeper:
         return [chunk[row["n"]] for row in rows if not (row["pointed"] or row["busy"])]
 
     async def _ours(self, session: AsyncSession, done: Sweep, where: StorePlace, found: Sequence[Lying]) -> list[Lying]:
-        """Those that a task of this site was to write, and dead part files in a folder of packages."""
-        parts = [one for one in found if one.kind == "part"]
-        rest = [one for one in found if one.kind != "part"]
+        """Those that a task of this site was to write, dead part files in a folder of packages, and trials."""
+        rest = [one for one in found if one.kind in ("package", "upload")]
         items = {row["item"] for row in await _known(session, where, rest) if row["item"] is not None}
         named: dict[str, bool] = {}
         for row in await fetch(session, "strays.plans", {"items": sorted(items)}) if items else ():
@@ -156,9 +157,22 @@ class Sweeper:
                 named[order.key] = row["kept"] or named.get(order.key, False)
         done.foreign += sum(one.key not in named for one in rest)
         done.forgotten += sum(named.get(one.key, False) for one in rest)
-        dead = [one for one in parts if await asyncio.to_thread(store_contents.abandoned, where, one)]
-        done.busy += len(parts) - len(dead)
-        return [*dead, *(one for one in rest if named.get(one.key) is False)]
+        dead = await self._dead(done, where, [one for one in found if one.kind == "part"])
+        trials = [one for one in found if one.kind == "trial"]
+        return [*dead, *trials, *(one for one in rest if named.get(one.key) is False)]
+
+    async def _dead(self, done: Sweep, where: StorePlace, parts: Sequence[Lying]) -> list[Lying]:
+        """The part files that no builder holds."""
+        dead = []
+        for one in parts:
+            try:
+                if await store_contents.abandoned(where, one):
+                    dead.append(one)
+                else:
+                    done.busy += 1
+            except TidemillError as error:
+                done.troubles.append(f"{one.key}: {_words(error)}")
+        return dead
 
     async def _remove(self, where: StorePlace, one: Lying) -> bool:
         """Take one away, if it still is a stray. While it does, no task of the package can begin, nor be done again."""
@@ -181,6 +195,8 @@ def check_age(seconds: float) -> float:
             "Less than an hour is too young to tell: a builder may be at it that nobody here knows of any more.",
             hint="Give 1h or more.",
         )
+    if seconds > MOST:
+        raise InvalidInput("Nothing in a store is that old.", hint="36500d is the most.")
     return seconds
 
 
