@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
 """CommandComplete of a COMMIT, as the server sends it (PostgreSQL protocol 3.0): the commit has happened."""
+GOODBYE = b"X\x00\x00\x00\x04"
+"""Terminate, the last that a client says before it closes its connection."""
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Proxy:
     """Asked with what the server said; True: the client never gets it, and both sides are cut."""
     cut_after: Callable[[bytes], bool] = lambda _: False
     """Asked with what the client said; True: it is passed on, then the client is cut and the server is not told."""
+    hides_goodbyes: bool = False
+    """Whether the server is not told when a client closes its connection, as one that is slow to notice."""
     down: bool = False
     """Whether it takes no connections at all."""
     cuts: int = 0
@@ -60,6 +64,8 @@ class Proxy:
                     for one in both:
                         one.transport.abort()
                     return what
+                if what == "hide":
+                    return "held"
                 writer.write(chunk)
                 await writer.drain()
                 if what == "held":  # the server's side stays open, as when a cable is cut
@@ -74,6 +80,8 @@ class Proxy:
         return ""
 
     def cut_after_said(self, chunk: bytes) -> str:
+        if self.hides_goodbyes and chunk.endswith(GOODBYE):
+            return "hide"
         if self.cut_after(chunk):
             self.cuts += 1
             return "held"

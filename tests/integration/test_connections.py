@@ -7,8 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import scalar_row
+from sqlalchemy import text
+from tests.faults.proxy import proxied
 
+from tidemill.catalogue import field_index, metadata
 from tidemill.db.database import Database
+from tidemill.errors import InvalidInput
 
 
 @pytest.fixture(params=["for models", "of one's own"])
@@ -29,3 +33,27 @@ async def test_both_ends_notice_a_cut_within_half_a_minute(connection: psycopg.A
             assert await (await cursor.execute("select current_setting(%s)", [name])).fetchone() == value, name
     ours = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "25000"}
     assert ours.items() <= connection.info.get_parameters().items()
+
+
+async def test_who_is_done_with_a_lock_gives_it_back_though_the_server_hears_no_goodbye(
+    database: Database, database_url: str
+) -> None:
+    async with database.begin() as session:
+        await session.execute(text('insert into site (title, fields) values (\'\', \'{"age": {"type": "integer"}}\')'))
+
+    async with proxied(database_url) as proxy:
+        proxy.hides_goodbyes = True
+
+        async def address() -> str:
+            return proxy.url
+
+        through = Database(address)
+        await field_index.tend(through, least=0)
+        with pytest.raises(InvalidInput):
+            await metadata.load(through, metadata.LoadWish())
+        async with database.begin() as session:
+            held = text("select count(*) from pg_locks where locktype = 'advisory' and database = "
+                        "(select oid from pg_database where datname = current_database())")  # fmt: skip
+            assert await session.scalar(held) == 0
+            assert await session.scalar(text("select count(*) from field_table where ready_at is not null")) == 1
+        await through.close()

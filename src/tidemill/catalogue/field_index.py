@@ -10,6 +10,7 @@ copy is made beside the old one, while people work; it is used once it is whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,8 +114,12 @@ async def tend(database: Database, *, least: int = LEAST, most_values: int = MOS
         with translated():
             async with connection:
                 if (await _row(connection, "lock"))["mine"]:
-                    state = await _row(connection, "state", {"least": least})
-                    await _tend(connection, state, most_values)
+                    try:
+                        state = await _row(connection, "state", {"least": least})
+                        await _tend(connection, state, most_values)
+                    finally:
+                        with suppress(psycopg.Error):  # closed, it gives the lock back only when the server notices
+                            await _do(connection, "free")
     except DatabaseBusy:
         log.info("others are at work on what the copy of declared fields needs: its next turn will do")
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.metadata_check import check
@@ -219,4 +220,8 @@ async def _alone(database: Database) -> AsyncIterator[None]:
             row = await cursor.fetchone()
             if row is None or not row["alone"]:
                 raise Conflict("Metadata are being loaded already.", hint="Wait until that is finished.")
-            yield
+            try:
+                yield
+            finally:
+                with suppress(psycopg.Error):  # a connection that is closed gives it back only when the server notices
+                    await connection.execute(sql("metadata.free").encode())

@@ -12,6 +12,9 @@ select coalesce((select fields from site), '{{}}') as fields,
 -- lock: whether this connection may see to the copies: no other one does.
 select pg_try_advisory_lock(hashtext('declared fields')) as mine;
 
+-- free: let the next one see to them, also where the server has not noticed yet that this connection is closed.
+select pg_advisory_unlock(hashtext('declared fields'));
+
 -- patience: wait this long for a lock, and no longer: who works must not wait behind us.
 set lock_timeout = '3s';
 

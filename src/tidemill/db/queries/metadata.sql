@@ -3,6 +3,9 @@
 -- alone: one load at a time; a lock of the session, which holds back nobody's reading of the change feed.
 select pg_try_advisory_lock(hashtext('load-metadata')) as alone;
 
+-- free: let the next load begin, also where the server has not noticed yet that this connection is closed.
+select pg_advisory_unlock(hashtext('load-metadata'));
+
 -- sources: all sources, and whether they were ever synced.
 select id, name, url, options, synced_at is not null as synced from source order by name;
 
