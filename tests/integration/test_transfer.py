@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.s3_server import CREDENTIALS, s3_server
 from tests.sftp_server import SSHD, SftpServer
 
 from tidemill.executors.contract import Done, Failed, Progress, Unavailable
-from tidemill.executors.places.contract import part_name
+from tidemill.executors.places.contract import Seen, Trouble, part_name
 from tidemill.executors.places.folder import FolderPlace
 
 Json = dict[str, Any]
@@ -304,6 +305,43 @@ async def test_a_cancelled_transfer_leaves_nothing_under_the_name(bench: Bench, 
     assert isinstance(outcome, Done)
     assert end.names() == ["big.root"]
     assert end.read("big.root") == file.read_bytes()
+
+
+async def test_a_write_that_outlives_a_cancelled_wait_goes_to_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    incoming = await FolderPlace(tmp_path / "there").receive("a.root", Seen(6, "one"))
+    begun, go, really, over = threading.Event(), threading.Event(), os.pwrite, threading.Event()
+
+    def slow(handle: int, data: bytes, at: int) -> int:
+        """A disk that takes its time, and one byte at first."""
+        if not begun.is_set():
+            begun.set()
+            go.wait(60)
+            return really(handle, data[:1], at)
+        try:
+            return really(handle, data, at)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    writing = asyncio.ensure_future(incoming.write(0, b"abcdef"))
+    assert await asyncio.to_thread(begun.wait, 60)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await incoming.close()
+    others = [(tmp_path / f"other-{number}").open("w+b") for number in range(8)]
+    go.set()
+    assert await asyncio.to_thread(over.wait, 60)
+    for other in others:
+        with other:
+            assert other.read() == b""
+    (part,) = (tmp_path / "there").iterdir()
+    assert part.read_bytes() == b"abcdef"
+    with pytest.raises(Trouble):
+        await incoming.write(0, b"abcdef")
 
 
 async def test_the_deadline_is_kept(bench: Bench, end: End, tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tidemill.executors.places.contract import CHUNK, Seen, Taken, Trouble, Unusable, part_name
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DOWN = {errno.EIO, errno.ESTALE, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.EHOSTDOWN, errno.ETIMEDOUT}
@@ -37,18 +40,18 @@ class FolderPlace:
         return await self._do(key, lambda: _seen(self._folder / key))
 
     async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        handle = await self._do(key, lambda: os.open(self._folder / key, os.O_RDONLY))
+        handle = await self._do(key, lambda: Handle(os.open(self._folder / key, os.O_RDONLY)))
         try:
             async for chunk in self._chunks(key, handle, start, end):
                 yield chunk
         finally:
-            os.close(handle)
+            handle.close()
 
     async def receive(self, key: str, seen: Seen) -> FolderIncoming:
         if not await self._do(key, self._folder.is_dir):
             raise Unusable(f"The folder {self._folder} is not there.")
         part = self._folder / part_name(key, seen)
-        return FolderIncoming(self, key, part, await self._do(key, lambda: _opened(part)))
+        return FolderIncoming(self, key, part, await self._do(key, lambda: Handle(_opened(part))))
 
     async def remove(self, key: str) -> None:
         await self._do(key, lambda: (self._folder / key).unlink(missing_ok=True))
@@ -59,10 +62,10 @@ class FolderPlace:
     def path(self, key: str) -> Path:
         return self._folder / key
 
-    async def _chunks(self, key: str, handle: int, start: int, end: int) -> AsyncIterator[bytes]:
+    async def _chunks(self, key: str, handle: Handle, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:
-            size, at = min(CHUNK, end - start), start
-            chunk = await self._do(key, lambda size=size, at=at: os.pread(handle, size, at))  # type: ignore[misc]
+            size = min(CHUNK, end - start)
+            chunk = await self._do(key, partial(handle.do, os.pread, size, start))
             if not chunk:
                 return
             yield chunk
@@ -84,24 +87,61 @@ class FolderPlace:
         return Trouble(f"{self._folder / key}: {words}.")
 
 
+class Handle:
+    """An open file that threads work on. It is closed when none does: after a cancelled wait one may still be at work,
+    and the number of a file that is closed is at once another's.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._closed = False
+
+    def do(self, act: Callable[Concatenate[int, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do something with the file's number. Raises OSError if the file is closed."""
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self._at_work += 1
+        try:
+            return act(self._number, *args, **kwargs)
+        finally:
+            with self._lock:
+                self._at_work -= 1
+                self._close_unused()
+
+    def close(self) -> None:
+        """Close it, now or when the last that is at work on it is done."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closed and not self._at_work:
+            with suppress(OSError):
+                os.close(self._number)
+
+
 class FolderIncoming:
     """A part file beside the final place, written at positions, so that it is never harmed by being written twice."""
 
-    def __init__(self, place: FolderPlace, key: str, part: Path, handle: int) -> None:
+    def __init__(self, place: FolderPlace, key: str, part: Path, handle: Handle) -> None:
         self._place, self._key, self._part, self._handle = place, key, part, handle
-        self.there = os.fstat(handle).st_size
+        self.there = handle.do(os.fstat).st_size
 
     async def peek(self, start: int, size: int) -> bytes:
-        return await self._do(lambda: os.pread(self._handle, size, start))
+        return await self._do(lambda: self._handle.do(os.pread, size, start))
 
     async def write(self, start: int, data: bytes) -> None:
-        await self._do(lambda: _write_all(self._handle, data, start))
+        await self._do(lambda: self._handle.do(_write_all, data, start))
 
     async def finish(self, size: int, overwrite: bool) -> None:
-        await self._do(lambda: _settle(self._handle, size))
+        await self._do(lambda: self._handle.do(_settle, size))
 
     async def read_back(self) -> AsyncIterator[bytes]:
-        end = os.fstat(self._handle).st_size
+        end = self._handle.do(os.fstat).st_size
         async for chunk in self._place._chunks(self._key, self._handle, 0, end):
             yield chunk
 
@@ -117,8 +157,7 @@ class FolderIncoming:
         await self._do(lambda: self._part.unlink(missing_ok=True))
 
     async def close(self) -> None:
-        with suppress(OSError):
-            os.close(self._handle)
+        self._handle.close()
 
     async def _do(self, act: Callable[[], T]) -> T:
         return await self._place._do(self._key, act)
