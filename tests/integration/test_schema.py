@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 from alembic import command
 from sqlalchemy import create_engine
 from tests.factory import make_run
 
+from tidemill.cli.exits import Exit, exit_code
 from tidemill.db import schema
 from tidemill.db.currency import is_current
 from tidemill.db.database import Database
 from tidemill.db.models import Base
+from tidemill.errors import DatabaseBusy
 
 
 def test_migrations_give_the_schema_that_the_models_describe(database_url: str) -> None:
@@ -45,10 +51,7 @@ def test_all_migrations_can_be_undone_and_done_again(database_url: str) -> None:
 
 
 def test_a_site_of_the_release_before_keeps_its_tables_and_has_its_copies_made_anew(database_url: str) -> None:
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
-    with engine.begin() as connection:
-        command.downgrade(schema._config(connection), "0003")
-    engine.dispose()
+    _before(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("""insert into site (id, tables) values (1, '[{"name": "projects"}]')
                               on conflict (id) do update set tables = excluded.tables""")
@@ -64,6 +67,67 @@ def test_a_site_of_the_release_before_keeps_its_tables_and_has_its_copies_made_a
         assert connection.execute("select tables from site").fetchone() == ([{"name": "projects"}],)
         assert connection.execute("select count(*) from field_table").fetchone() == (0,)
         connection.execute("insert into item (name) values ('no trigger of the copy is left')")
+
+
+def _before(database_url: str) -> None:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "0003")
+    engine.dispose()
+
+
+WORK = """update item set metadata = metadata || jsonb_build_object('n', {n}) where name = 'I{n}';
+          select title from site;
+          insert into project_item (project_id, item_id) select p.id, i.id from project p, item i where i.name = 'I{n}'
+          on conflict do nothing;
+          update project set title = 'P{n}';
+          update site set title = 'S{n}'"""
+
+
+def test_who_writes_while_the_schema_is_brought_up_goes_on(database_url: str) -> None:
+    _before(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("insert into site (id) values (1) on conflict do nothing")
+        connection.execute("insert into project (name) values ('P')")
+        connection.execute("insert into item (name) select 'I' || n from generate_series(1, 9) n")
+    done, rounds = threading.Event(), [0, 0]
+
+    def write(n: int) -> None:
+        with psycopg.connect(database_url) as connection:
+            while not done.is_set():
+                for statement in WORK.format(n=n).split(";"):
+                    connection.execute(statement.encode())
+                    time.sleep(0.001)
+                connection.commit()
+                rounds[n] += 1
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, n) for n in range(2)]
+        try:
+            while min(rounds) < 3:
+                time.sleep(0.01)
+            assert schema.migrate(database_url) == ["0004"]
+            now = list(rounds)
+            while min(a - b for a, b in zip(rounds, now, strict=True)) < 3 and not any(w.done() for w in writers):
+                time.sleep(0.01)
+        finally:
+            done.set()
+        for writer in writers:
+            writer.result()
+
+
+def test_where_it_cannot_be_brought_up_people_are_told_what_to_do(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "LOCK_TRIES", 2)
+    _before(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("insert into item (name) values ('I')")
+        with pytest.raises(DatabaseBusy, match="Stop the site's workers") as caught:
+            schema.migrate(database_url)
+        assert exit_code(caught.value) is Exit.CONFLICT
+        connection.commit()
+    assert schema.migrate(database_url) == ["0004"]
 
 
 def test_every_table_of_the_models_is_there(database_url: str) -> None:

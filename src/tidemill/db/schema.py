@@ -17,17 +17,28 @@ from sqlalchemy import Connection, create_engine, text
 
 from tidemill.db.database import translated
 from tidemill.db.models import Base
-from tidemill.errors import DatabaseUnavailable
+from tidemill.errors import DatabaseBusy, DatabaseUnavailable
 
 T = TypeVar("T")
 
 OLDEST_SERVER = 140000
+LOCK_TRIES = 16
+"""Times that a migration asks for its locks, each for half a second, before it says that others are at work."""
 _LOCK = 0x7469_6465  # 'tide': one process migrates at a time
 
 
 def migrate(url: str) -> list[str]:
-    """Bring the schema at `url` (libpq form) up to date; the revisions that were applied, oldest first. Blocking."""
-    return _connected(url, _migrate)
+    """Bring the schema at `url` (libpq form) up to date; the revisions that were applied, oldest first. Blocking.
+
+    Raises DatabaseBusy where others write without a pause.
+    """
+    try:
+        return _connected(url, _migrate)
+    except DatabaseBusy as error:
+        raise DatabaseBusy(
+            "The database cannot be brought up to date while others work in it without a pause. Nothing was changed.",
+            hint="Stop the site's workers and other commands, or try again in a minute.",
+        ) from error
 
 
 def check(url: str) -> list[str]:
@@ -93,6 +104,7 @@ def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("tidemill.db") / "migrations"))
     config.attributes["connection"] = connection
+    config.attributes["lock_tries"] = LOCK_TRIES
     return config
 
 

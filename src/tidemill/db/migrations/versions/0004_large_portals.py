@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
@@ -25,7 +25,39 @@ INDEXES: tuple[tuple[str, str, list[str | sa.TextClause], str | None], ...] = (
 )
 
 
+LOCKED = ("item", "task", "file", "item_file", "project_item", "project", "token", "dataset", "site", "field_table")
+"""Every table that is changed here, or whose triggers are: all at once, so that no lock is raised on the way."""
+
+
+LOCK = """
+do $$
+declare
+    copies text;
+begin
+    for n in 1..%(tries)s loop
+        begin
+            if n %% 2 = 1 then
+                lock table %(tables)s in access exclusive mode;
+            else
+                lock table %(reversed)s in access exclusive mode;
+            end if;
+            for copies in select format('%%I.%%I', schemaname, tablename) from pg_tables
+                          where schemaname = 'tidemill_fields' loop
+                execute format('lock table %%s in access exclusive mode', copies);
+            end loop;
+            return;
+        exception when lock_not_available then
+            if n = %(tries)s then
+                raise;
+            end if;
+        end;
+        perform pg_sleep(0.1 * n);
+    end loop;
+end $$"""
+
+
 def upgrade() -> None:
+    _lock()
     for name, table, columns, where in INDEXES:
         op.create_index(name, table, columns, postgresql_where=sa.text(where) if where else None)
     op.drop_index("dataset_token_id_idx", "dataset")
@@ -36,6 +68,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    _lock()
     op.execute("drop trigger file_changed on file")
     op.execute("drop function file_changed()")
     _no_copies()
@@ -44,6 +77,18 @@ def downgrade() -> None:
     op.create_index("dataset_token_id_idx", "dataset", ["token_id"])
     for name, table, _, _ in INDEXES:
         op.drop_index(name, table)
+
+
+def _lock() -> None:
+    """Have the tables, and all copies of declared fields, alone until the end.
+
+    Who waits for a lock gives way before PostgreSQL looks for a deadlock, which it does after a second, so it is never
+    a writer that is broken off; and then lets go of all, so that writers go on. They take locks in any order: those who
+    have items and want the site let the one order through, those who have the site and want items the other.
+    """
+    parts = {"tables": ", ".join(LOCKED), "reversed": ", ".join(reversed(LOCKED))}
+    op.execute("set local lock_timeout = '500ms'")
+    op.execute(LOCK % (parts | {"tries": context.config.attributes["lock_tries"]}))
 
 
 def _tables(kind: str) -> None:
