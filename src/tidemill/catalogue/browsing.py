@@ -168,10 +168,10 @@ async def facets(
     by_bits = await browsing_pages.facets_rows(session, shown, noun, query, wanted, most + 1)
     found = []
     for name in wanted:
-        if name in by_bits:
-            found.append(_facet(shown, noun, name, by_bits[name], most))
-        else:
-            found.append(await facet(session, shown, noun, query, name, most=most))
+        rows = by_bits.get(name)
+        if rows is None:
+            rows = await browsing_pages.facet_rows(session, shown, noun, without(query, name), name, most + 1)
+        found.append(_facet(shown, noun, name, rows, most))
     return found
 
 

@@ -90,10 +90,9 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
         found = await _listed(session, window, noun, query)
         names = asking.counted_facets(window.fields(noun))
         finds = asking.finds(request.query_params.multi_items(), names)
-        facets = [
-            await browsing.facet(session, window, noun, query, name, contains=finds.get(name, ""), most=FACET_VALUES)
-            for name in names
-        ]
+        rest = [name for name in names if name not in finds]
+        facets = await browsing.facets(session, window, noun, query, names=rest, most=FACET_VALUES)
+        facets += [await _found(session, window, noun, query, name, letters) for name, letters in finds.items()]
     except InvalidFields as error:
         wrong = error.message
     chosen = asking.chosen(wanted, window, noun)
@@ -129,10 +128,17 @@ async def _values(request: Request, session: AsyncSession, window: Window, noun:
     params = request.query_params.multi_items()
     wanted, finds = asking.asked(params), asking.finds(params, [name])
     query = asking.query_of(wanted, window, noun, 0)
-    found = await browsing.facet(session, window, noun, query, name, contains=finds.get(name, ""), most=FACET_VALUES)
+    found = await _found(session, window, noun, query, name, finds.get(name, ""))
     offered = asking.choices(wanted, window.fields(noun), [found], finds)
     facet = next((one for one in offered if one.name == name), asking.Choices(name, found.title, []))
     return page(request, "portal_facet.html", facet=facet)
+
+
+async def _found(
+    session: AsyncSession, window: Window, noun: Noun, query: Query, name: str, letters: str
+) -> browsing.Facet:
+    """The values of one facet with these letters in them."""
+    return await browsing.facet(session, window, noun, query, name, contains=letters, most=FACET_VALUES)
 
 
 async def members(session: AsyncSession, window: Window, project: str) -> tuple[int, list[Row], list[Any]]:
