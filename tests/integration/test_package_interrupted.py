@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from tests.program import Program
 from tidemill.cli.exits import Exit
 from tidemill.domain.package_plan import PackagePlan, StorePlace
 from tidemill.publishing.build import build
-from tidemill.publishing.package_writing import PART
+from tidemill.publishing.package_buffers import Buffers, Chunk
+from tidemill.publishing.package_output import Output
+from tidemill.publishing.package_writing import PART, open_sink
 
 BIG, HELD = "P1/a.h5", "P1/z.h5"
 
@@ -94,6 +97,38 @@ async def test_a_build_that_is_cancelled_again_and_again(here: Bucket, there: Pl
         with pytest.raises(asyncio.CancelledError):
             await work
     assert (there.whole(), there.unfinished()) == ([], [])
+
+
+async def test_a_cancelled_build_stays_cancelled_though_its_place_cannot_be_cleared(
+    here: Bucket, tmp_path: Path
+) -> None:
+    folder = tmp_path / "packages"
+    there = Place(StorePlace(folder.as_uri()), list, lambda: [path.name for path in folder.rglob("*.part")])
+    async with holding(here.server.endpoint, HELD) as endpoint:
+        work = asyncio.ensure_future(build(_plan(here, there, endpoint).document, lambda _: None))
+        await _until(there.unfinished)
+        (below,) = folder.iterdir()
+        below.rename(tmp_path / "away")
+        below.write_text("no folder any more")
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+
+async def test_a_writer_that_breaks_is_told_of_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    size = 4096
+    with ThreadPoolExecutor(1) as hashing:
+        writing = ThreadPoolExecutor(1)
+        sink = await open_sink(StorePlace(tmp_path.as_uri()), "0123456789abcdef/P1.zip", 20 * size, writing)
+        writing.shutdown()
+        output = Output(sink, hashing, Buffers(size, reuse=False))
+
+        async def write() -> None:
+            for _ in range(20):
+                await output.write(Chunk(bytes(size), size))
+
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await asyncio.wait_for(write(), 30)
 
 
 @asynccontextmanager

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
+import structlog
 from zlib_ng import zlib_ng
 
 from tidemill.domain.package_plan import MANIFEST, Entry, FileEntry, Order, TextEntry, read_plan
 from tidemill.domain.package_rules import name_faults
-from tidemill.errors import InvalidInput
+from tidemill.errors import InvalidInput, StorageError
 from tidemill.executors.amounts import amount
 from tidemill.executors.contract import Progress
 from tidemill.publishing.package_buffers import Buffers, Chunk
@@ -30,6 +31,8 @@ from tidemill.publishing.zip_stream import ZipLayout, described, zip_size
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+log = structlog.get_logger()
 
 TELL_EVERY = 0.25
 """Seconds between two words on progress."""
@@ -105,7 +108,7 @@ async def build(plan: bytes, report: Tell) -> Built:
             manifest = await packer.finish()
             etag = await output.finish()
         except BaseException:
-            await to_the_end(output.abort())
+            await _left_nothing(order, output)
             raise
     return Built(
         package=order.package,
@@ -118,6 +121,14 @@ async def build(plan: bytes, report: Tell) -> Built:
         etag=etag,
         manifest=tuple(manifest),
     )
+
+
+async def _left_nothing(order: Order, output: Output) -> None:
+    """Take away what there is of it. What went wrong before is what is told, not what goes wrong here."""
+    try:
+        await to_the_end(output.abort())
+    except StorageError as error:
+        log.warning("what was built of a package cannot be taken away", package=order.name, why=error.message)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tidemill.errors import TidemillError
 from tidemill.publishing.package_buffers import Buffers, Chunk
 from tidemill.publishing.package_writing import Sink
 
@@ -114,7 +113,7 @@ class _Lane:
     def __init__(self, act: Callable[[Buffer], Awaitable[None]]) -> None:
         self._act = act
         self._queue: asyncio.Queue[Chunk | None] = asyncio.Queue(IN_LANE)
-        self._fault: TidemillError | None = None
+        self._fault: Exception | None = None
         self._work = asyncio.ensure_future(self._run())
 
     async def put(self, chunk: Chunk) -> None:
@@ -141,6 +140,6 @@ class _Lane:
             if self._fault is None:  # else the pieces are only taken away, so that nobody waits for room
                 try:
                     await self._act(chunk.data)
-                except TidemillError as error:
+                except Exception as error:  # noqa: BLE001 - `put` and `end` raise it
                     self._fault = error
             chunk.let_go()
