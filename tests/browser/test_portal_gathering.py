@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ async def test_ticked_samples_go_into_the_basket(place: Place, stroll: Stroll, s
         await page.get_by_label(f"Choose {name}").check()
     await page.get_by_role("button", name="Put 2 chosen" if scripts else "Put the chosen").click()
     await expect(said).to_have_text("2 samples came into your basket. It has 2 things in it now.")
-    assert page.url.endswith("?sort=-scpca_id")
+    await expect(page).to_have_url(re.compile(r"\?sort=-scpca_id$"))
     await page.get_by_role("button", name="Put all 6 in").click()
     await expect(said).to_contain_text("4 samples came into your basket. 2 samples were in it already.")
     await expect(page.get_by_role("link", name="Basket 6")).to_be_visible()
@@ -120,7 +121,7 @@ async def test_a_value_is_found_among_many(place: Place, stroll: Stroll, shelves
     await expect(page.locator("#values-diagnosis")).to_contain_text("10 values have “TUMOR 12” in them.")
     await page.get_by_role("link", name="Rare tumor 129").click()
     await expect(page.locator(".found b")).to_have_text("1")
-    assert page.url.endswith("?diagnosis=Rare+tumor+129")
+    await expect(page).to_have_url(re.compile(r"\?diagnosis=Rare\+tumor\+129$"))
 
 
 async def test_a_package_without_a_list_says_so(place: Place, stroll: Stroll, shelves: Path) -> None:

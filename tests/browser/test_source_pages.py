@@ -49,7 +49,10 @@ async def test_the_pages_are_labelled_and_fit(
         assert found == CLEAN, path
 
 
-async def test_a_person_looks_and_then_syncs(place: Place, visit: Visit, tmp_path: Path) -> None:
+async def test_a_person_looks_and_then_syncs(
+    place: Place, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.web.pages.sources.PATIENCE", 60.0)
     await _filled(place, tmp_path)
     page = await visit("/sources")
     await page.get_by_role("button", name="See what a sync would do").click()

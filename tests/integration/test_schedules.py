@@ -74,7 +74,7 @@ async def test_what_is_due_is_done_once_however_many_try(mill: Watched, doer: Do
 
 
 async def test_what_is_not_due_or_rests_is_left_alone(mill: Watched, doer: Doer) -> None:
-    await make(mill, "later", START, due="now() + interval '1 second'")
+    await make(mill, "later", START, due="now() + interval '1 hour'")
     await make(mill, "rests", START)
     async with mill.database.begin() as session:
         assert await schedules.pause(session, "rests")

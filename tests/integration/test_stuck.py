@@ -156,8 +156,8 @@ async def test_a_step_is_slow_by_what_its_app_usually_takes(mill: Mill) -> None:
         WORKER,
         "update attempt set started_at = finished_at - interval '10 s'",
         "update task set state = 'running', worker_id = (select max(id) from worker), fence = 1, "
-        "lease_until = now() + interval '1 h', started_at = now() - case position when 0 then interval '59 s' "
-        f"when 1 then interval '90 s' else interval '50 s' end where run_id = {again}",
+        "lease_until = now() + interval '1 h', started_at = now() - case position when 0 then interval '30 s' "
+        f"when 1 then interval '100 s' else interval '20 s' end where run_id = {again}",
     )
     slow = (await look(mill, run=again)).tasks
     assert [(task["item"], task["why"]) for task in slow] == [

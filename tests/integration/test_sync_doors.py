@@ -76,7 +76,9 @@ async def test_a_source_is_read_over_the_api_and_its_history_is_there(web: Web, 
     await _call(web, "POST", "/sources/tapes 1/sync", 422, {"dry": True})
 
 
-async def test_a_person_looks_first_and_then_syncs(web: Web, folder: Path) -> None:
+async def test_a_person_looks_first_and_then_syncs(web: Web, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.web.pages.sources.PATIENCE", 60.0)
+
     async def page(path: str, **form: str) -> str:
         if form:
             answer = await web.client.post(path, data=form, follow_redirects=True)
