@@ -184,6 +184,25 @@ async def test_who_writes_while_it_is_made_is_in_it(database: Database) -> None:
         assert (await asked(database, query))[0] > 0
 
 
+async def test_where_a_writer_and_the_copy_wait_for_each_other_the_writer_goes_on(shop: Database) -> None:
+    [row] = await sql(shop, "select id, columns, bits from field_table")
+    await sql(shop, "delete from tidemill_fields.record_1")
+    writer, copier = await shop.connect(), await shop.connect()
+    waits = f"""select 1 from pg_stat_activity
+               where pid = {copier.info.backend_pid} and wait_event_type = 'Lock' and state = 'active'"""
+    edit = "update item set metadata = metadata || '{\"age\": 50}' where name = %s"
+    async with writer, copier:
+        async with writer.transaction():
+            await writer.execute(edit, ["N450"])
+            copying = asyncio.create_task(field_index._take(copier, field_index._copy(row), 0))
+            while not await sql(shop, waits):
+                await asyncio.sleep(0.01)
+            await writer.execute(edit, ["N3"])
+        await copying
+    assert await asked(shop, "age=50") == (2, ["N3", "N450"])
+    await asked(shop)
+
+
 async def test_who_works_is_not_waited_for_long(shop: Database) -> None:
     await sql(shop, "update site set fields = (fields::jsonb - 'weight')::json")
     connection = await shop.connect()

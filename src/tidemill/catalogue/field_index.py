@@ -9,9 +9,11 @@ copy is made beside the old one, while people work; it is used once it is whole.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 import orjson
@@ -178,8 +180,7 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
     await _lay(connection, copy)
     bounds = await _row(connection, "bounds")
     for low in range(bounds["low"], bounds["high"], CHUNK):
-        stretch = {"low": Literal(low), "high": Literal(low + CHUNK)}
-        await _do(connection, "copy", _lists(copy, "n") | stretch)
+        await _take(connection, copy, low)
     for name in ("name", *(name for name, _, _ in _all_columns(copy))):
         await _do(connection, "index", {"records": copy.records, "column": Identifier(name)})
     for column in copy.columns:
@@ -196,6 +197,20 @@ async def _make(connection: Connection, wanted: Mapping[str, str], most_values: 
     told = orjson.dumps({column.column: column.told_of_bits() for column in copy.with_bits}).decode()
     await connection.execute(composed("field_index.ready", {}), {"id": copy.id, "bits": told}, prepare=False)
     log.info("declared fields are copied", copy=copy.id, left_out=too_long)
+
+
+async def _take(connection: Connection, copy: Copy, low: int) -> None:
+    """Copy a stretch of items, however long it takes: where somebody else is writing some of them, begin it again."""
+    stretch = {"low": Literal(low), "high": Literal(low + CHUNK)}
+    await _do(connection, "patience")
+    for pause in chain((0.5, 1, 2, 4), repeat(8)):
+        try:
+            with translated():
+                await _do(connection, "copy", _lists(copy, "n") | stretch)
+            break
+        except DatabaseBusy:
+            await asyncio.sleep(pause)
+    await _do(connection, "impatience")
 
 
 async def _with_bits(connection: Connection, copy: Copy) -> Copy:

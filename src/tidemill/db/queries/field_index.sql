@@ -15,8 +15,9 @@ select pg_try_advisory_lock(hashtext('declared fields')) as mine;
 -- free: let the next one see to them, also where the server has not noticed yet that this connection is closed.
 select pg_advisory_unlock(hashtext('declared fields'));
 
--- patience: wait this long for a lock, and no longer: who works must not wait behind us.
-set lock_timeout = '3s';
+-- patience: wait this long for a lock, and no longer: who works must not wait behind us. It is less than the second after which
+-- PostgreSQL looks for a deadlock, so that it is never a writer that is broken off.
+set lock_timeout = '500ms';
 
 -- impatience: wait for locks as long as it takes.
 set lock_timeout = 0;
