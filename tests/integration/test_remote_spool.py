@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -152,6 +153,39 @@ async def test_adopted_work_does_not_overwrite_what_an_earlier_process_left(
         await mill.until(mill.finished(run))
     assert await audit(mill.database, mill.documents, run) == {"done": 2}
     assert [a["outcome"] for a in await mill.attempts(run)] == ["done", "done"]
+
+
+async def test_what_is_being_delivered_outlives_trouble_of_the_spool(
+    web: Web, mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles, full = iter(range(3)), Spool.full
+
+    def trouble(self: Spool, *, probe: bool) -> str:
+        if next(troubles, None) is not None:
+            raise OSError(errno.EIO, "Input/output error")
+        return full(self, probe=probe)
+
+    def big(document: Json, parameters: Json) -> Json:
+        return {**document, "padding": "x" * 9000}
+
+    monkeypatch.setattr(Spool, "full", trouble)
+    run = await mill.start(items=6, steps=["a"], functions={"f": big}, use=["f"])
+    worker = far_worker(web.url, await worker_token(mill.database), tmp_path / "spool", {"f": big}, slots=2)
+    async with working(worker):
+        await mill.until(mill.finished(run))
+    assert await audit(mill.database, mill.documents, run) == {"done": 6}
+    assert len(await mill.attempts(run)) == 6
+
+
+def test_the_size_of_a_spool_leaves_out_what_has_just_gone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 1000)
+    spool.open()
+    spool.blob("a").symlink_to(tmp_path / "gone")
+    spool.blob("b").write_bytes(b"x" * 999)
+    assert not spool.full(probe=False)
+    spool.blob("c").write_bytes(b"x")
+    assert "limit of 1,000 bytes" in spool.full(probe=False)
+    spool.close()
 
 
 async def _is(value: bool) -> bool:

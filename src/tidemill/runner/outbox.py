@@ -94,22 +94,22 @@ class Outbox:
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Write what comes, in sets; let go of what was acknowledged."""
-        try:
-            while True:
-                await self._wait_for_news()
-                await self._let_go()
-                while self._waiting:
-                    await self._write_some()
-                await self._look_for_room()
-                if not self._waiting:
-                    self._idle.set()
-        finally:
-            for delivery in self._deliveries:
-                delivery.cancel()
+        """Write what comes, in sets; let go of what was acknowledged. What is being delivered meanwhile goes on, also
+        where this ends and begins again."""
+        while True:
+            await self._wait_for_news()
+            await self._let_go()
+            while self._waiting:
+                await self._write_some()
+            await self._look_for_room()
+            if not self._waiting:
+                self._idle.set()
 
     async def close(self) -> None:
-        """Let go of what was acknowledged last, and of the spool."""
+        """Stop what is being delivered; let go of what was acknowledged last, and of the spool."""
+        for delivery in self._deliveries:
+            delivery.cancel()
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
         await self._let_go()
         self.spool.close()
 
@@ -235,8 +235,13 @@ class Outbox:
     async def _set_aside(self, worker: int, results: Sequence[Result], why: Mapping[tuple[int, int], str]) -> None:
         for result in results:
             reason = why.get(result_key(result))
-            if reason is not None:
+            if reason is None:
+                continue
+            try:
                 path = await asyncio.to_thread(self.spool.set_aside, worker, result, reason)
+            except OSError as error:
+                log.error("a result was not taken, and cannot be kept aside", why=reason, error=str(error))
+            else:
                 log.error("a result was not taken; it is kept aside", why=reason, kept=str(path))
 
     async def _wait_for_news(self) -> None:
@@ -250,7 +255,11 @@ class Outbox:
     async def _let_go(self) -> None:
         done = list(self._acknowledged)
         if done:
-            await asyncio.to_thread(self.spool.acknowledge, done)
+            try:
+                await asyncio.to_thread(self.spool.acknowledge, done)
+            except OSError as error:  # they lie there until it can be done, and what is new must not wait for that
+                self._say_stuck(f"the spool cannot be tidied: {error.strerror}")
+                return
             del self._acknowledged[: len(done)]  # afterwards: whoever is cancelled here leaves it to the next
 
     async def _look_for_room(self) -> None:

@@ -115,14 +115,18 @@ class Spool:
                     _one_less(self._fresh, blob)
 
     def acknowledge(self, keys: Iterable[Key]) -> None:
-        """These were handed in: let go of them and of what only they referred to."""
+        """These were handed in: let go of them and of what only they referred to.
+
+        Raises OSError, and then may be called again.
+        """
         for key in keys:
-            held = self._sets.pop(key, None)
+            held = self._sets.get(key)
             if held is None:
                 continue
             held.left.discard(key)
             if not held.left:
                 held.path.unlink(missing_ok=True)
+            del self._sets[key]
             with self._blobs_at_rest:
                 for blob in self._needs.pop(key, ()):
                     _one_less(self._wanted, blob)
@@ -198,7 +202,7 @@ class Spool:
     def full(self, *, probe: bool) -> str:
         """Why nothing more should be begun; empty if there is room. `probe`: also try to write."""
         if self._limit is not None:
-            size = sum(one.stat().st_size for folder in (self._results, self._blobs) for one in folder.iterdir())
+            size = sum(_size(one) for folder in (self._results, self._blobs) for one in folder.iterdir())
             if size >= self._limit:
                 return f"the spool {self.folder} has reached its limit of {self._limit:,} bytes"
         if shutil.disk_usage(self.folder).free < RESERVE:
@@ -260,6 +264,14 @@ def needs(result: Result) -> list[str]:
     """The SHA-256 of the blobs that a result refers to."""
     documents = [str(one["sha256"]) for one in result.documents if one["location"] == SPOOLED]
     return documents + [str(one["sha256"]) for one in filter(for_delivery, result.row.get("files") or ())]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if it has gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _one_less(counts: Counter[str], name: str) -> None:

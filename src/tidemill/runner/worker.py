@@ -111,7 +111,7 @@ class Worker:
         self._patience.stop.set()
 
     async def run(self) -> None:
-        """Recover, then reconcile and work until stopped. A site out of reach is waited for; work in hand goes on meanwhile.
+        """Recover, then work until stopped. A site out of reach is waited for; work in hand goes on meanwhile.
 
         Raises AccessRefused where the site lets this worker in no longer: once the work in hand is finished and safe.
         """
