@@ -158,7 +158,7 @@ async def test_a_killed_transfer_goes_on_and_no_half_file_ever_has_the_name(
     (here / "big.root").write_bytes(data)
     options = {"from": here.as_uri(), "files": ["{item}.root"], "to": there.as_uri()}
     run = await started(mill, "transfer", options, ["big"])
-    worker = LocalWorker(database_url, tmp_path)
+    worker = LocalWorker(database_url, tmp_path, chunks=8)
     await until(lambda: any(part.stat().st_size > 24 * MB for part in there.glob(".*.part")))
     worker.kill()
     assert [path.name for path in there.iterdir() if not path.name.startswith(".")] == []
