@@ -91,7 +91,8 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 
     def signalled() -> None:
         told_to_end.set()
-        _takers[-1]()
+        if _takers:  # none any more when the work is over and only its threads are waited for
+            _takers[-1]()
 
     loop = asyncio.get_running_loop()
     _takers.append(interrupt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 GRACE = 1.0
 """Seconds that threads get after a signal, when all else has ended."""
+SLICE = 0.1
+"""Seconds between looks for a signal, while threads are waited for that may never end."""
 REST = 0.2
 """Seconds for those that only need to notice that there is nothing more to do."""
 told_to_end = threading.Event()
@@ -20,7 +23,7 @@ told_to_end = threading.Event()
 
 
 class Threads(ThreadPoolExecutor):
-    """The event loop's threads. Its end waits for what they do; after a signal, only for a moment."""
+    """The event loop's threads. Its end waits for what they do; from a signal on, only for a moment."""
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="tidemill")
@@ -33,11 +36,14 @@ class Threads(ThreadPoolExecutor):
         return job
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        if wait and told_to_end.is_set():
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        if not wait:
+            return
+        while self._at_work and not told_to_end.is_set():
+            _ended(self._at_work, SLICE)
+        if told_to_end.is_set():
             super().shutdown(wait=False, cancel_futures=True)
             _ended(self._at_work, GRACE)
-        else:
-            super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _ended(jobs: set[Future[Any]], seconds: float) -> None:
@@ -50,6 +56,7 @@ def leave(code: int) -> int:
     Python itself would wait for it at its end. All that is to be tidied up has been by now.
     """
     if told_to_end.is_set():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends now in any case
         ends = time.monotonic() + REST
         for thread in _others():
             thread.join(max(0.0, ends - time.monotonic()))
