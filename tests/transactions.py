@@ -37,8 +37,7 @@ async def _open_ones(database: Database) -> list[str]:
 async def the_feed_tells_all(database: Database) -> None:
     """Return once the feed holds every change that is committed.
 
-    Another transaction of the server that was open before holds it back; of another database, too, when it ends just
-    while a reader asks whose it is.
+    Another transaction of the database that was open before holds it back: also of a duty, or of a vacuum.
     """
     newest = text("select xid::text || '-' || id from change order by xid desc, id desc limit 1")
     async with asyncio.timeout(60):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from tests.factory import make_run
@@ -97,6 +99,52 @@ async def test_an_open_transaction_holds_back_only_what_could_come_after_it(data
     await the_feed_tells_all(database)
     page = await _page(database, page.last_seq)
     assert {2, 3} <= {result["position"] for result in page.results}
+
+
+@pytest.fixture
+async def elsewhere(database_url: str) -> AsyncIterator[list[psycopg.AsyncConnection[Any]]]:
+    """Connections to another database of the server."""
+    url = f"{database_url.rsplit('/', 1)[0]}/postgres"
+    connections = [await psycopg.AsyncConnection.connect(url) for _ in range(3)]
+    yield connections
+    for connection in connections:
+        await connection.close()
+
+
+async def test_what_begins_in_another_database_after_a_reader_asked_holds_nothing_back(
+    database: Database, elsewhere: list[psycopg.AsyncConnection[Any]]
+) -> None:
+    async with await database.connect() as connection, database.begin() as session:
+        for number, other in enumerate(elsewhere):
+            await other.execute("select pg_current_xact_id()")
+            await connection.execute(INSERT, {"n": number})
+            seq = await changes.now(session)
+            assert seq == await session.scalar(
+                text("select xid::text || '-' || id from change order by xid desc, id desc limit 1")
+            )
+
+
+async def test_what_ends_in_another_database_while_a_reader_asks_holds_nothing_back(
+    database: Database, elsewhere: list[psycopg.AsyncConnection[Any]]
+) -> None:
+    over, late = asyncio.Event(), []
+
+    async def busy(other: psycopg.AsyncConnection[Any]) -> None:
+        while not over.is_set():
+            await other.execute("select pg_current_xact_id()")
+            await other.commit()
+
+    async with asyncio.TaskGroup() as group, await database.connect() as connection:
+        for other in elsewhere:
+            group.create_task(busy(other))
+        for number in range(150):
+            await connection.execute(INSERT, {"n": number})
+            async with database.begin() as session:
+                seq = await (changes.hold_snapshot if number % 2 else changes.now)(session)
+                newest = await session.scalar(text("select max(xid::text::numeric) from change"))
+                late += [number] if changes.parse(seq)[0] != newest else []
+        over.set()
+    assert not late
 
 
 async def test_pages_say_where_they_end_and_what_is_left(database: Database) -> None:

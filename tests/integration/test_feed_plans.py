@@ -53,7 +53,7 @@ PLANS: dict[str, tuple[str, dict[str, Any], int]] = {
     "a page near the end": ("feed.read", ALL | OFF | {"limit": 100, "id": 204_900}, 800),
     "where a stretch ends": ("feed.chunk", ALL | {"most": 4000}, 400),
     "what is to come": ("feed.pending", ALL | {"most": 10_000}, 500),
-    "the horizon": ("feed.now", {}, 30),
+    "the horizon": ("feed.now", {"elsewhere": ["7"]}, 30),
     "items with a rare status": ("feed.few", MATCHING | {"statuses": ["bad"]}, 100),
     "items by field": ("feed.few", MATCHING | {"fields": ['{"number": 77}', '{"number": "77"}']}, 60),
     "items by name": ("feed.few", MATCHING | {"names": ["item-5", "item-9", "nobody"]}, 40),

@@ -108,7 +108,7 @@ HOT: dict[str, tuple[dict[str, Any], int]] = {
     "items.tasks": ({"item": 7}, 300),
     "items.process": ({"item": 7}, 400),
     "feed.read": ({"xid": "0", "id": 0, "to_xid": "9" * 18, "to_id": 0, "run": None, "kinds": None, "limit": 20}, 150),
-    "feed.now": ({}, 20),
+    "feed.now": ({"elsewhere": ["7"]}, 20),
     "live.moved": ({"seen": "100000:100000:", "runs": [RUN], "most": None, "block": 10_000}, 60),
 }
 

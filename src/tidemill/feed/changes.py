@@ -37,6 +37,7 @@ STRETCH, SLOW_STRETCH = 20_000, 4_000
 
 LEAST_STRETCH = 500
 MOST_STRETCHES = 10
+NOBODY: Row = {"elsewhere": []}
 _POSITION = re.compile(r"(\d{1,18})-(\d{1,18})")
 Position = tuple[int, int]
 
@@ -150,8 +151,10 @@ async def now(session: AsyncSession) -> str:
 
 async def hold_snapshot(session: AsyncSession) -> str:
     """Make all reads of this transaction see one moment, and give that moment's position. Call it first."""
+    async with AsyncSession(session.bind) as before:
+        elsewhere = await fetch_one(before, "feed.elsewhere")
     await session.execute(text("set transaction isolation level repeatable read, read only"))
-    return await now(session)
+    return str((await _horizon(session, elsewhere))["seq"])
 
 
 def parse(seq: str) -> Position:
@@ -296,8 +299,15 @@ def _checked(since: str | None, end: Row) -> Position:
 
 
 async def horizon(session: AsyncSession) -> Row:
-    """The columns of `feed.now`."""
-    row = await fetch_one(session, "feed.now")
+    """The columns of `feed.now`. Whose the open transactions are is asked only where there are any."""
+    end = await _horizon(session, NOBODY)
+    if end["before"] == end["next_xid"]:
+        return end
+    return await _horizon(session, await fetch_one(session, "feed.elsewhere"))
+
+
+async def _horizon(session: AsyncSession, elsewhere: Row | None) -> Row:
+    row = await fetch_one(session, "feed.now", elsewhere)
     assert row is not None
     return row
 

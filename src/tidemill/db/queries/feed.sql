@@ -5,18 +5,21 @@
 -- a time; and by index, since what they look for is a small part of what is there whatever was there at the last analyze.
 select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true);
 
+-- elsewhere: the transactions under way in other databases of the server, as they are now and not when this transaction
+-- first asked. It is asked before the snapshot of `now` is taken: one that ended in between would not be known any more,
+-- and one that began in between is younger than all that was committed before.
+select coalesce(array_agg(backend_xid::text), '{}') as elsewhere from pg_stat_activity
+where (select pg_stat_clear_snapshot()::text) is not null and datname <> current_database() and backend_xid is not null;
+
 -- now: the first transaction of this database that may still write changes, and the newest change before it: where one
--- goes on who reads any state after this. Transactions known to be of other databases of the server do not count.
+-- goes on who reads any state after this. Transactions known to be of other databases (:elsewhere) do not count.
 with snapshot as materialized (
     select pg_current_snapshot() as seen
-),
-elsewhere as materialized (
-    select backend_xid from pg_stat_activity where datname <> current_database() and backend_xid is not null
 ),
 horizon as (
     select coalesce((
                select min(open.xid::text::numeric)::text::xid8 from pg_snapshot_xip(snapshot.seen) open(xid)
-               where not exists (select from elsewhere where elsewhere.backend_xid = open.xid::xid)
+               where open.xid::xid::text <> all(%(elsewhere)s::text[])
            ), pg_snapshot_xmax(snapshot.seen)) as xid
     from snapshot
 )
