@@ -1,10 +1,10 @@
-"""Keeping what a worker has in hand, and taking over what others lost: leases, cancellations, adoptions."""
+"""Keeping what a worker has in hand, and taking over what others lost: leases, news, cancellations, adoptions."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -14,6 +14,7 @@ from tidemill.errors import DatabaseUnavailable
 from tidemill.runner.attempts import Held, rounded
 from tidemill.runner.link import Exchanging, Link
 from tidemill.runner.processes import Process
+from tidemill.runner.results import LOG_LIMIT
 
 log = structlog.get_logger()
 
@@ -22,6 +23,9 @@ Key = tuple[int, int]
 
 LONGEST_BEAT = 20.0
 """Seconds between renewals of leases at most, however long they are: so a person sees that the worker lives."""
+
+TELL_EVERY = 1.0
+"""Seconds between tellings of progress and logs."""
 
 
 class Claimer(Protocol):
@@ -50,6 +54,7 @@ class Leases:
     side: Exchanging
     held: dict[Key, Held]
     seconds: float
+    _cancels: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def beat(self) -> None:
         """Renew for ever."""
@@ -71,7 +76,24 @@ class Leases:
         lost = [{"task": task, "fence": fence} for task, fence in sent.keys() - kept]
         if lost:
             for row in await self.side.ask("tasks.cancelled", tasks=lost):
-                await self._drop(sent[row["id"], row["fence"]])
+                self._drop(sent[row["id"], row["fence"]])
+
+    async def tell(self) -> None:
+        """Pass on what attempts report, progress and lines of log, while people may be looking on."""
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            fresh = [held for held in self.held.values() if held.news]
+            if not fresh:
+                continue
+            rows = [held.take_news() for held in fresh]
+            with suppress(DatabaseUnavailable):
+                await self.side.ask("tasks.tell", tasks=rows, most=LOG_LIMIT)
+
+    async def close(self) -> None:
+        """Wait no longer for engines that were asked to stop."""
+        for one in self._cancels:
+            one.cancel()
+        await asyncio.gather(*self._cancels, return_exceptions=True)
 
     async def reconcile(self) -> None:
         """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed."""
@@ -92,14 +114,16 @@ class Leases:
             if (task["id"], task["fence"]) not in self.held:
                 self.worker.start(task)
 
-    async def _drop(self, held: Held) -> None:
+    def _drop(self, held: Held) -> None:
+        """Let go of it at once; its engine is asked meanwhile, since one that hangs must not hold up a renewal."""
         if held.job is None or held.job.done():
             return
         held.job.cancel()
         self.held.pop(held.key, None)
         self.worker.freed()
-        if held.handle is not None and held.executor is not None and held.work is not None:
-            await held.executor.cancel(held.work, held.handle)
+        cancel = asyncio.create_task(_cancel(held))
+        self._cancels.add(cancel)
+        cancel.add_done_callback(self._cancels.discard)
 
     async def _bury_neighbours(self) -> None:
         """A worker of this machine that was killed need not be waited for until its lease runs out."""
@@ -107,3 +131,11 @@ class Leases:
         if dead := [row["id"] for row in rows if not Process.named(row["process"]).alive()]:
             log.warning("workers of this machine are gone", workers=dead)
             await self.side.ask("workers.bury", workers=dead)
+
+
+async def _cancel(held: Held) -> None:
+    if held.handle is not None and held.executor is not None and held.work is not None:
+        try:
+            await held.executor.cancel(held.work, held.handle)
+        except Exception:  # an engine broke its promise; the task is cancelled all the same
+            log.exception("an engine failed to cancel", task=held.task["id"])

@@ -22,7 +22,7 @@ from tidemill.runner.handing import Handing, Patience, first_set
 from tidemill.runner.leases import Key, Leases
 from tidemill.runner.link import Link
 from tidemill.runner.processes import Process
-from tidemill.runner.results import LOG_LIMIT, Result, broken
+from tidemill.runner.results import Result, broken
 from tidemill.runner.specs import SpecCache
 from tidemill.storage.documents import Documents
 
@@ -30,9 +30,6 @@ log = structlog.get_logger()
 
 HINTS = frozenset({"", "cancel"})
 """Notices that are for workers; the others are for housekeepers, and a claim would only be in their way."""
-
-TELL_EVERY = 1.0
-"""Seconds between tellings of progress and logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ class Worker:
         Raises AccessRefused where the site lets this worker in no longer: once the work in hand is finished and safe.
         """
         await self._register()
-        duties = [self._listen, self._leases.beat, self._tell]
+        duties = [self._listen, self._leases.beat, self._leases.tell]
         if self._outbox is not None:
             self._outbox.begin(self._handable)
             duties.append(self._outbox.run)
@@ -306,17 +303,6 @@ class Worker:
             await asyncio.sleep(max(self._pace.poll, self._link.pause(failures)))
             failures += 1
 
-    async def _tell(self) -> None:
-        """Pass on what attempts report, progress and lines of log, while people may be looking on."""
-        while True:
-            await asyncio.sleep(TELL_EVERY)
-            fresh = [held for held in self._held.values() if held.news]
-            if not fresh:
-                continue
-            rows = [held.take_news() for held in fresh]
-            with suppress(DatabaseUnavailable):
-                await self._side.ask("tasks.tell", tasks=rows, most=LOG_LIMIT)
-
     async def _leave(self, helpers: list[asyncio.Task[None]]) -> None:
         """Hand in what is finished, give back the rest, say goodbye."""
         held = list(self._held.values())
@@ -329,6 +315,7 @@ class Worker:
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
+        await self._leases.close()
         with suppress(DatabaseUnavailable, AccessRefused):
             if self._finished:
                 results, self._finished = self._finished, []

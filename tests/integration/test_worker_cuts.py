@@ -1,0 +1,85 @@
+"""What a worker does with what it has in hand while its engines hang, and while its connections are cut."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from tests.site import Mill
+
+from tidemill.db.database import Database
+from tidemill.executors.contract import Done, Outcome, Progress, Report, Submitted, Work
+from tidemill.runner import runs
+from tidemill.runner.link import DatabaseLink
+from tidemill.runner.worker import Pace, Worker
+from tidemill.storage.documents import DocumentStore
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def mill(database: Database, documents: DocumentStore) -> Mill:
+    return Mill(database, documents)
+
+
+def same(document: Json, parameters: Json) -> Json:
+    return document
+
+
+class Hanging:
+    """An engine that takes work, never ends it, and does not answer when it is asked to stop."""
+
+    at_once: int | None = None
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Semaphore(0)
+
+    async def submit(self, work: Work, report: Report) -> Outcome | Submitted:
+        return Submitted({"job": work.item})
+
+    async def poll(self, work: Work, handle: Any) -> Progress | None:
+        return Progress()
+
+    async def collect(self, work: Work, handle: Any) -> Outcome:
+        return Done(work.document)
+
+    async def cancel(self, work: Work, handle: Any) -> None:
+        self.asked.release()
+        await asyncio.Event().wait()
+
+    async def close(self) -> None: ...
+
+
+async def test_an_engine_that_does_not_answer_a_cancel_holds_up_no_lease(mill: Mill) -> None:
+    cancelled = await mill.start(items=3, steps=["a"], functions={"f": same}, use=["f"], prefix="cancelled")
+    other = await mill.start(items=1, steps=["a"], functions={"f": same}, use=["f"], prefix="other")
+    engine: Any = Hanging()
+    pace = Pace(slots=8, lease=1.5, poll=0.05)
+    worker = Worker(DatabaseLink(mill.database), {"python": engine}, mill.documents, pace=pace, functions=("python:f",))
+    job = asyncio.create_task(worker.run())
+
+    async def all_submitted() -> bool:
+        return (await mill.states(cancelled), await mill.states(other)) == ({"submitted": 3}, {"submitted": 1})
+
+    await mill.until(all_submitted)
+    async with mill.database.begin() as session:
+        await runs.cancel(session, cancelled)
+    for _ in range(3):
+        await asyncio.wait_for(engine.asked.acquire(), 20)
+    before = await _lease_until(mill, other)
+
+    async def renewed() -> bool:
+        return await _lease_until(mill, other) > before
+
+    await mill.until(renewed, 20)
+    worker.abandon()
+    await asyncio.wait_for(job, 20)
+    assert await mill.attempts(other) == []
+    assert await mill.states(cancelled) == {"cancelled": 3}
+
+
+async def _lease_until(mill: Mill, run: int) -> Any:
+    async with mill.database.begin() as session:
+        return await session.scalar(text("select lease_until from task where run_id = :run"), {"run": run})
