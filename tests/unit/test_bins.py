@@ -43,3 +43,11 @@ def test_what_all_begin_with_is_known_without_looking() -> None:
     assert parts.whole == tuple(range(1, 100))
     assert parts.spans == ((None, "Sample 000"), ("Sample 099", None))
     assert parted(bounds, Lookup.ISNULL, True) is None
+
+
+def test_letters_that_are_written_small_otherwise_in_some_locale_are_looked_at() -> None:
+    bounds = [f"Item {n:03}" for n in range(100)]
+    for given, known in (("item", 0), ("Item", 99), ("TEM", 99), ("ITEM", 99)):
+        parts = parted(bounds, Lookup.ICONTAINS, given)
+        assert parts is not None
+        assert len(parts.whole) == known, given

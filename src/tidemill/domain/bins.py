@@ -39,8 +39,8 @@ def parted(bounds: Sequence[Any], lookup: Lookup, value: Any) -> Parts | None:
         case Lookup.CONTAINS:
             return _holding(bounds, lambda prefix: value in prefix)
         case Lookup.ICONTAINS:
-            small = value.lower()
-            return _holding(bounds, lambda prefix: value.isascii() and prefix.isascii() and small in prefix.lower())
+            small = _lowered(value)
+            return _holding(bounds, lambda prefix: value.isascii() and prefix.isascii() and small in _lowered(prefix))
         case _:
             return None
 
@@ -67,6 +67,11 @@ def _holding(bounds: Sequence[str], holds: Callable[[str], bool]) -> Parts:
             low = spans.pop()[0]
         spans.append((low, high))
     return Parts(whole, tuple(spans))
+
+
+def _lowered(text: str) -> str:
+    """Letters that PostgreSQL writes small alike whatever its locale: all of ASCII but the I, which Turkish makes an ı."""
+    return text.replace("I", "\0").lower()
 
 
 def _common(bounds: Sequence[str], part: int) -> str:
