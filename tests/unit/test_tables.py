@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import tracemalloc
@@ -177,6 +178,8 @@ def test_lists_in_step_become_a_list_of_tables() -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "P1/samples.csv: it is an old Excel file (.xls); "
          "save the sheet as CSV (UTF-8)."),
         (gzip.compress(b"id,age\nS1,5\n", mtime=0), "P1/samples.csv: it is compressed (gzip); unpack it."),
+        (bz2.compress(b"id,age\nS1,5\n"), "P1/samples.csv: it is compressed (bzip2); unpack it."),
+        (b"PAR1\x15\x04\x15\x10", "P1/samples.csv: it is a Parquet file; save it as CSV."),
         ("id,age\n \u00a0,5\n", "P1/samples.csv, row 2, column id: there is no id."),
         ("id,age\nS\u200b1,5\n", "P1/samples.csv, row 2, column id: 'S\\u200b1' has a character in it that nobody "
          "sees: '\\u200b'."),
@@ -186,6 +189,11 @@ def test_lists_in_step_become_a_list_of_tables() -> None:
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place(content: str | bytes, told: str) -> None:
     assert read(content)[1] == [told]
+
+
+@pytest.mark.parametrize("heading", ["PAR1 reads", "BZh score", "BZh9", "%PDFs"])
+def test_a_heading_may_begin_with_the_letters_that_other_files_begin_with(heading: str) -> None:
+    assert metadata(f"{heading},id\n7,S1\n") == [{heading: "7"}]
 
 
 def test_unnamed_columns_without_anything_in_them_are_no_mistake() -> None:

@@ -27,16 +27,17 @@ _NO_TEXT = {
     b"PK\x03\x04": "a spreadsheet (.xlsx, .ods) or another zip archive; save the sheet as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an old Excel file (.xls); save the sheet as CSV (UTF-8)",
     b"\x1f\x8b": "compressed (gzip); unpack it",
-    b"BZh": "compressed (bzip2); unpack it",
+    **{b"BZh%d1AY" % n: "compressed (bzip2); unpack it" for n in range(1, 10)},
     b"\xfd7zXZ": "compressed (xz); unpack it",
     b"\x28\xb5\x2f\xfd": "compressed (Zstandard); unpack it",
-    b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file; save it as CSV",
+    b"%PDF-": "a PDF",
+    b"PAR1\x15": "a Parquet file; save it as CSV",
     codecs.BOM_UTF32_LE: "UTF-32 text; save it as UTF-8",
     codecs.BOM_UTF16_LE: "UTF-16 text; save it as UTF-8",
     codecs.BOM_UTF16_BE: "UTF-16 text; save it as UTF-8",
 }
-"""What files begin with that are no text that is read here, and what they are."""
+"""What files begin with that are no text that is read here, and what they are: more than letters, with which a heading
+may begin."""
 _UTF_16 = re.compile(rb"(?:[^\0]\0){2}|(?:\0[^\0]){2}")
 """How letters begin that take two bytes each, without a mark before them."""
 
