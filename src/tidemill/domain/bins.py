@@ -70,7 +70,7 @@ def _holding(bounds: Sequence[str], holds: Callable[[str], bool]) -> Parts:
 
 
 def _lowered(text: str) -> str:
-    """Letters that PostgreSQL writes small alike whatever its locale: all of ASCII but the I, which Turkish makes an ı."""
+    """ASCII as PostgreSQL writes it small, whatever its locale: but for the I, of which Turkish makes an ı."""
     return text.replace("I", "\0").lower()
 
 
