@@ -22,6 +22,7 @@ import pytest
 import tidemill
 from tidemill.db.embedded import EmbeddedServer
 from tidemill.db.embedded_binaries import MODULE, packaged_binaries
+from tidemill.db.embedded_cluster import shared_buffers
 from tidemill.db.embedded_folder import free_port, servers_in
 from tidemill.errors import EmbeddedServerError
 
@@ -287,3 +288,11 @@ async def test_the_state_file_holds_no_secret(make: Make) -> None:
     with contextlib.suppress(FileNotFoundError):
         assert secret not in (server.folder / "server.log").read_text()
     assert secret not in json.dumps(state)
+
+
+def test_a_container_that_has_little_memory_gets_a_small_cache(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    unlimited = shared_buffers([limit])
+    for text, size in (("536870912\n", 128), ("8589934592\n", 256), ("max\n", 512), ("9223372036854771712\n", 512)):
+        limit.write_text(text)
+        assert shared_buffers([tmp_path / "none", limit]) == min(unlimited, size)

@@ -25,6 +25,8 @@ from tidemill.db.embedded_folder import (
 
 ORPHAN_SECONDS = 3.0
 PR_SET_PDEATHSIG = 1
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container says how much memory it may use: control groups of version 2, and of version 1."""
 
 SETTINGS = """
 # Tidemill's starting values; change them here or with ALTER SYSTEM.
@@ -44,9 +46,13 @@ log_checkpoints = off
 SAFETY = ("fsync", "synchronous_commit", "full_page_writes")
 
 
-def shared_buffers() -> int:
-    """Megabytes of PostgreSQL's own cache: a thirty-second of this machine's memory, from 128 to 512."""
+def shared_buffers(limits: Sequence[Path] = MEMORY_LIMITS) -> int:
+    """Megabytes of PostgreSQL's own cache: a thirty-second of the memory of this machine, or of this container where that
+    is less, from 128 to 512."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in limits:
+        with contextlib.suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            memory = min(memory, int(limit.read_text()))
     return max(128, min(512, memory // 32 // 1024**2))
 
 
