@@ -25,9 +25,10 @@ from tidemill.executors.amounts import amount
 from tidemill.executors.contract import Progress
 from tidemill.publishing.package_buffers import Buffers, Chunk
 from tidemill.publishing.package_output import Hashing, Output
-from tidemill.publishing.package_reading import PIECE, Piece, changed, folder_of, open_origin, pieces
+from tidemill.publishing.package_reading import PIECE, Piece, changed, open_origin, pieces
 from tidemill.publishing.package_writing import open_sink, to_the_end
 from tidemill.publishing.zip_stream import ZipLayout, described, zip_size
+from tidemill.storage.stores import folder_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

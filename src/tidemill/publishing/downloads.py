@@ -7,7 +7,6 @@ import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +16,7 @@ from tidemill.errors import AccessRefused, Gone, KeyRefused, NotFound, StorageAw
 from tidemill.publishing.links import Link, Seal, What, dated, disposition, opened, path_of
 from tidemill.settings import Settings
 from tidemill.storage.presigning import presigned, size_in_store
+from tidemill.storage.stores import folder_of
 
 PURPOSE = "downloads"
 """What links are signed with: `Settings.signing_key` of this."""
@@ -146,7 +146,7 @@ def _check_offered(row: Row) -> None:
 
 async def _made(site: Signing, what: What, row: Row, person: int | None, filename: str, base: str) -> Link:
     seconds = max(1, int((row["until"] - row["now"]).total_seconds()))
-    if folder := _folder(row["store"]):
+    if folder := folder_of(row["store"]):
         await asyncio.to_thread(_whole, folder, row)
         seal = Seal(what, row["id"], int(row["now"].timestamp()) + seconds, person or 0, filename)
         url = base.rstrip("/") + path_of(site.settings.signing_key(PURPOSE), seal)
@@ -159,14 +159,8 @@ async def _made(site: Signing, what: What, row: Row, person: int | None, filenam
     return Link(url, filename, expires_at, row["size"], row["sha256"])
 
 
-def _folder(store: str) -> Path | None:
-    """The folder that a store's URL means; None where it is an object store."""
-    parts = urlsplit(store)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
-
-
 def _found(row: Row, seal: Seal) -> Served:
-    folder = _folder(row["store"])
+    folder = folder_of(row["store"])
     if folder is None:  # a link of ours leads to folders alone
         raise Gone("This file has moved.", hint="Ask for another link.")
     path, changed = _whole(folder, row)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -19,7 +18,7 @@ from obstore.store import ObjectStore
 
 from tidemill.db.database import Row
 from tidemill.errors import InvalidInput, StorageError, StorageRefused
-from tidemill.storage.stores import open_store
+from tidemill.storage.stores import folder_of, open_store
 from tidemill.storage.troubles import trouble
 
 AT_ONCE = 32
@@ -32,7 +31,7 @@ async def size_of(store: str, options: Mapping[str, Any], key: str, *, opened: O
     """The size of what lies there; None where nothing does. Raises StorageError where the store cannot say: a folder
     that is not there at all may be on a disk that is not mounted."""
     try:
-        if (folder := _path(store, "")) is not None:
+        if (folder := folder_of(store)) is not None:
             return await asyncio.to_thread(_size_in_folder, folder, key)
         return int((await obstore.head_async(opened or open_store(store, options), key))["size"])
     except FileNotFoundError:
@@ -44,8 +43,8 @@ async def size_of(store: str, options: Mapping[str, Any], key: str, *, opened: O
 async def remove(store: str, options: Mapping[str, Any], key: str) -> None:
     """Take it away; what is not there is no error. Raises StorageError."""
     try:
-        if (path := _path(store, key)) is not None:
-            await asyncio.to_thread(_unlink, path)
+        if (folder := folder_of(store)) is not None:
+            await asyncio.to_thread(_unlink, folder / key)
         else:
             await obstore.delete_async(open_store(store, options), key)
     except FileNotFoundError:
@@ -56,7 +55,7 @@ async def remove(store: str, options: Mapping[str, Any], key: str) -> None:
 
 async def check_writable(store: str, options: Mapping[str, Any]) -> None:
     """That packages can be written there: an empty object is, and goes again. Raises StorageError, InvalidInput."""
-    folder = _path(store, "")
+    folder = folder_of(store)
     try:
         if folder is not None:
             await asyncio.to_thread(_try_folder, folder)
@@ -120,7 +119,7 @@ class Look:
         return None if size == row["size"] else f"{size:,} bytes lie in {store} where it has {row['size']:,}"
 
     def _open(self, store: str, options: Mapping[str, Any]) -> ObjectStore | None:
-        if _path(store, "") is not None:
+        if folder_of(store) is not None:
             return None
         key = store, repr(sorted(options.items()))
         if key not in self._opened:
@@ -145,12 +144,6 @@ def _try_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise StorageRefused(f"{folder} cannot be written to: {(error.strerror or str(error)).lower()}.") from error
-
-
-def _path(store: str, key: str) -> Path | None:
-    """Where it lies, in a folder of this machine."""
-    parts = urlsplit(store)
-    return Path(unquote(parts.path)) / key if parts.scheme == "file" else None
 
 
 def _unlink(path: Path) -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError, PreconditionError
@@ -19,7 +18,7 @@ from tidemill.domain.package_plan import Entry, FileEntry, StorePlace
 from tidemill.errors import Conflict, InvalidInput, StorageError
 from tidemill.publishing.package_buffers import Buffers, Chunk
 from tidemill.publishing.zip_stream import DESCRIBED_FROM, ZipLayout, described
-from tidemill.storage.stores import open_store
+from tidemill.storage.stores import folder_of, open_store
 from tidemill.storage.troubles import in_short, known_trouble, trouble
 
 PIECE = DESCRIBED_FROM
@@ -47,12 +46,6 @@ class Origin(Protocol):
     async def read(self, entry: FileEntry, start: int, end: int) -> Chunk:
         """Bytes of a file as it was planned. Raises Conflict where it is another by now, StorageError."""
         ...
-
-
-def folder_of(url: str) -> Path | None:
-    """The folder that a place's URL means on this machine; None for an object store."""
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
 def open_origin(name: str, place: StorePlace, pool: ThreadPoolExecutor, buffers: Buffers) -> Origin:

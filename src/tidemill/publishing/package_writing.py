@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -15,8 +15,8 @@ from obstore.exceptions import BaseError
 from tidemill.domain.package_plan import StorePlace
 from tidemill.errors import InvalidInput, StorageError
 from tidemill.publishing.package_folder import FolderSink
-from tidemill.publishing.package_reading import folder_of
-from tidemill.storage.stores import open_store
+from tidemill.storage.s3 import bucket_of, client
+from tidemill.storage.stores import folder_of, open_store
 from tidemill.storage.troubles import trouble
 
 if TYPE_CHECKING:
@@ -180,18 +180,15 @@ def _drop_uploads(place: StorePlace, key: str) -> None:
     One that is being built at this moment loses its upload, too, and finds that the package is there. Services other
     than S3 let unfinished uploads go by themselves; so do buckets with a rule for it, where we may not list them.
     """
-    parts = urlsplit(place.url)
-    if parts.scheme != "s3":
+    if urlsplit(place.url).scheme != "s3":
         return
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from tidemill.storage.s3 import client
-
-    prefix = unquote(parts.path).strip("/")
-    whole = f"{prefix}/{key}" if prefix else key
+    bucket, prefix = bucket_of(place.url)
+    whole = prefix + key
     with suppress(BotoCoreError, ClientError):
         service = client(place.options)
-        found = service.list_multipart_uploads(Bucket=parts.netloc, Prefix=whole)
+        found = service.list_multipart_uploads(Bucket=bucket, Prefix=whole)
         for upload in found.get("Uploads", []):
             if upload["Key"] == whole:
-                service.abort_multipart_upload(Bucket=parts.netloc, Key=whole, UploadId=upload["UploadId"])
+                service.abort_multipart_upload(Bucket=bucket, Key=whole, UploadId=upload["UploadId"])

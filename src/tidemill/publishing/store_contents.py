@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 
 from tidemill.domain.package_plan import StorePlace
 from tidemill.publishing import objects
-from tidemill.publishing.package_reading import folder_of
-from tidemill.storage.stores import open_store
+from tidemill.storage.s3 import bucket_of, client
+from tidemill.storage.stores import folder_of, open_store
 from tidemill.storage.troubles import trouble
 
 Kind = Literal["package", "upload", "part", "trial"]
@@ -201,11 +201,7 @@ def _drop_part(place: StorePlace, one: Lying) -> bool:
 
 
 def _s3(place: StorePlace) -> tuple[Any, str, str]:
-    from tidemill.storage.s3 import client
-
-    parts = urlsplit(place.url)
-    prefix = unquote(parts.path).strip("/")
-    return client(place.options), parts.netloc, prefix + "/" if prefix else ""
+    return client(place.options), *bucket_of(place.url)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from obstore.store import ObjectStore, from_url
 from tidemill.errors import Conflict, StorageError
 from tidemill.executors.contract import KeptFile
 from tidemill.executors.workbench import checksum
-from tidemill.storage.stores import SCHEMES, open_store
+from tidemill.storage.stores import SCHEMES, folder_of, open_store
 
 __all__ = ["FileStore", "checksum"]
 
@@ -31,7 +31,7 @@ class FileStore:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._store: ObjectStore | None = None
-        self._folder = _local(self._url)
+        self._folder = folder_of(self._url)
 
     async def keep(self, path: Path, name: str) -> KeptFile:
         """Make a local file safe under `name`, verified, before anything speaks of it. Raises StorageError.
@@ -60,7 +60,7 @@ class FileStore:
 
         `reach`: `endpoint` and `region` of a store, keys of an SFTP server. Raises StorageError if it is not there.
         """
-        path = _local(url)
+        path = folder_of(url)
         if path is not None:
             if not await asyncio.to_thread(path.is_file):
                 raise StorageError(f"There is no file {path}.")
@@ -149,12 +149,6 @@ def _store_at(url: str, reach: Mapping[str, Any] | None) -> ObjectStore:
 def _brief(error: Exception) -> str:
     """What went wrong, without what the object store adds to it: whole answers, and its own innards."""
     return str(error).partition("\n")[0].strip(" :-")
-
-
-def _local(url: str) -> Path | None:
-    """The path that a URL means on this machine; None if it lies elsewhere."""
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
 def _copied(path: Path, folder: Path, name: str) -> tuple[str, int]:

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore
 
 from tidemill.errors import StorageAway, StorageError
+from tidemill.storage.s3 import bucket_of
 from tidemill.storage.stores import open_store
 
 PATIENCE = 3.0
@@ -75,7 +76,7 @@ async def size_in_store(url: str, options: Mapping[str, Any], key: str) -> int:
 def _presigned_s3(url: str, options: dict[str, Any], key: str, seconds: int, disposition: str) -> str:
     from botocore.exceptions import BotoCoreError
 
-    bucket, prefix = _place(url)
+    bucket, prefix = bucket_of(url)
     wanted = {"Bucket": bucket, "Key": prefix + key}
     if not options.get("anonymous"):
         wanted |= {"ResponseContentDisposition": disposition, "ResponseContentType": "application/octet-stream"}
@@ -98,7 +99,7 @@ def _prepare_s3(url: str, options: dict[str, Any]) -> None:
 def _size_s3(url: str, options: dict[str, Any], key: str) -> int:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, prefix = _place(url)
+    bucket, prefix = bucket_of(url)
     try:
         found = _client(tuple(sorted(options.items()))).head_object(Bucket=bucket, Key=prefix + key)
     except ClientError as error:
@@ -139,13 +140,6 @@ def _client(options: tuple[tuple[str, Any], ...]) -> Any:
     return boto3.session.Session().client(
         "s3", endpoint_url=given.get("endpoint"), region_name=given.get("region"), config=Config(**settings)
     )
-
-
-def _place(url: str) -> tuple[str, str]:
-    """Bucket and prefix (with a slash at its end, or empty) of an s3 URL."""
-    parts = urlsplit(url)
-    prefix = unquote(parts.path).strip("/")
-    return parts.netloc, prefix + "/" if prefix else ""
 
 
 def _brief(error: Exception) -> str:

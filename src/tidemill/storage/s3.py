@@ -23,7 +23,7 @@ def s3_page(url: str, options: Mapping[str, Any], after: str) -> tuple[list[Seen
     """The next page of keys behind `after`, whatever they are, and whether there are more. Raises StorageError."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, prefix = _place(url)
+    bucket, prefix = bucket_of(url)
     try:
         page = client(options).list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=prefix + after)
     except (BotoCoreError, ClientError) as error:
@@ -65,7 +65,7 @@ def _client(
     return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=Config(**settings))
 
 
-def _place(url: str) -> tuple[str, str]:
+def bucket_of(url: str) -> tuple[str, str]:
     """Bucket and prefix (with a slash at its end, or empty) of an s3 URL."""
     parts = urlsplit(url)
     prefix = unquote(parts.path).strip("/")

@@ -35,6 +35,12 @@ class Seen(NamedTuple):
     modified_at: dt.datetime
 
 
+def folder_of(url: str) -> Path | None:
+    """The folder, or file, that a URL means on this machine; None where it lies in an object store, or elsewhere."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
 def open_store(url: str, options: Mapping[str, Any] | None = None, *, timeout: str = "10m") -> ObjectStore:
     """The store at a URL; keys are below the URL's path. Nothing is asked of it yet.
 
