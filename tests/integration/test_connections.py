@@ -11,8 +11,8 @@ from sqlalchemy import text
 from tests.faults.proxy import proxied
 
 from tidemill.catalogue import field_index, metadata
-from tidemill.db.database import Database
-from tidemill.errors import InvalidInput
+from tidemill.db.database import Database, translated
+from tidemill.errors import DatabaseUnavailable, InvalidInput
 
 
 @pytest.fixture(params=["for models", "of one's own"])
@@ -33,6 +33,24 @@ async def test_both_ends_notice_a_cut_within_half_a_minute(connection: psycopg.A
             assert await (await cursor.execute("select current_setting(%s)", [name])).fetchone() == value, name
     ours = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "25000"}
     assert ours.items() <= connection.info.get_parameters().items()
+
+
+async def test_the_server_ends_a_worker_that_is_stopped_in_the_middle_of_a_transaction(database: Database) -> None:
+    """What it held is free for others; it finds its connection lost, and nothing refused, when it goes on."""
+    async with await database.connect() as stopped, await database.connect() as other:
+        setting = await (await stopped.execute("show idle_in_transaction_session_timeout")).fetchone()
+        assert setting == {"idle_in_transaction_session_timeout": "30s"}
+        await stopped.execute("set idle_in_transaction_session_timeout = '50ms'")
+
+        async def work() -> None:
+            with translated():
+                async with stopped.transaction():
+                    await stopped.execute("lock table task in access exclusive mode")
+                    await other.execute("select count(*) from task")
+                    await stopped.execute("select 1")
+
+        with pytest.raises(DatabaseUnavailable):
+            await work()
 
 
 async def test_who_is_done_with_a_lock_gives_it_back_though_the_server_hears_no_goodbye(

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composable, Composed
 from sqlalchemy.exc import DBAPIError
@@ -28,9 +29,16 @@ SESSION = (
 )
 """Without the keepalives the server would hold the locks of a machine that lost its power for two hours."""
 
-HOT_PLANS = f"{SESSION} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+STALLED = 30
+"""Seconds after which the server ends a worker's connection that says nothing in the middle of a transaction."""
+
+HOT_PLANS = (
+    f"{SESSION} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+    f" -c idle_in_transaction_session_timeout={STALLED}s"
+)
 """The hot statements are planned once per connection: with sets as one parameter a custom plan is never better. They
-find rows by key; without the second setting a plan made while a table was small would go on reading all of it."""
+find rows by key; without the second setting a plan made while a table was small would go on reading all of it. The
+system of a process that is stopped in mid-transaction still answers keepalives: its tasks would stay locked for ever."""
 
 KEPT_ALIVE: dict[str, Any] = {
     "keepalives_idle": 10,
@@ -140,7 +148,7 @@ def _ours(error: Exception) -> Exception:
         return Conflict(cause.diag.message_detail or str(cause))
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return DatabaseBusy()
-    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | OSError):
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | OSError | IdleInTransactionSessionTimeout):
         return DatabaseUnavailable(f"The database cannot be reached: {str(cause).strip()}")
     if isinstance(cause, psycopg.Error):
         return DatabaseRefused(f"The database refused a statement: {str(cause).strip()}")
