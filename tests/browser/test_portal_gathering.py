@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from tests.browser.conftest import Place
 from tests.browser.test_every_page import AUDIT, CLEAN
 from tests.browser.test_portal_pages import Stroll, accept, shelves, stroll
-from tidemill.db.models import Item
+from tidemill.db.models import Item, Site
 
 __all__ = ["shelves", "stroll"]
 
@@ -114,14 +114,31 @@ async def test_a_value_is_found_among_many(place: Place, stroll: Stroll, shelves
     page = await stroll("/portal/samples", java_script_enabled=scripts)
     await expect(page.get_by_role("link", name="Rare tumor 129")).to_have_count(0)
     field = page.get_by_label("Find a value of Diagnosis")
+    values = page.locator("section").filter(has=field).locator("[id^=values-]")
     await field.fill("TUMOR 12")
     if not scripts:
         await page.locator(".find-value button").first.click()
-    await expect(page.locator("#values-diagnosis li")).to_have_count(10)
-    await expect(page.locator("#values-diagnosis")).to_contain_text("10 values have “TUMOR 12” in them.")
+    await expect(values.locator("li")).to_have_count(10)
+    await expect(values).to_contain_text("10 values have “TUMOR 12” in them.")
     await page.get_by_role("link", name="Rare tumor 129").click()
     await expect(page.locator(".found b")).to_have_text("1")
     await expect(page).to_have_url(re.compile(r"\?diagnosis=Rare\+tumor\+129$"))
+
+
+@pytest.mark.parametrize("name", ["Größe (µm)", "a.b:c d", "病名", "x'\"]"])
+async def test_a_value_is_found_whatever_its_field_is_called(
+    place: Place, stroll: Stroll, shelves: Path, name: str
+) -> None:
+    async with place.site.database.begin() as session:
+        fields = {name: {"type": "text", "title": "Odd", "facet": True}}
+        await session.execute(update(Site).values(fields=fields))
+        session.add_all(Item(name=f"X{n:03}", details={name: f"value {n:03}"}) for n in range(30))
+    page = await stroll("/portal/samples")
+    field = page.get_by_label("Find a value of Odd")
+    await field.fill("VALUE 02")
+    await expect(page.locator("section").filter(has=field)).to_contain_text("10 values have “VALUE 02” in them.")
+    await page.get_by_role("link", name="value 029").click()
+    await expect(page.locator(".found b")).to_have_text("1")
 
 
 async def test_a_package_without_a_list_says_so(place: Place, stroll: Stroll, shelves: Path) -> None:

@@ -75,7 +75,12 @@ class Choice:
     @property
     def id(self) -> str:
         """The same whenever it is offered, so that who chose it by keyboard finds themselves where they were."""
-        return sha256(self.text.encode("utf-8", "replace")).hexdigest()[:12]
+        return hashed(self.text)
+
+
+def hashed(name: str) -> str:
+    """What stands for a name, whatever is in it, where only letters and digits may stand."""
+    return sha256(name.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,11 @@ class Choices:
     high: str = ""
     find: str = ""
     """The letters that its values must have in them."""
+
+    @property
+    def id(self) -> str:
+        """By which a page tells it from others: a field may have any name."""
+        return hashed(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,12 @@ async def listing(request: Request, session: AsyncSession, window: Window, noun:
     )
 
 
-async def _values(request: Request, session: AsyncSession, window: Window, noun: Noun, name: str) -> HTMLResponse:
+async def _values(request: Request, session: AsyncSession, window: Window, noun: Noun, id_: str) -> HTMLResponse:
     """The values of one facet with the letters that are typed. Raises InvalidFields, NotFound."""
     params = request.query_params.multi_items()
+    name = next((one for one in window.fields(noun) if asking.hashed(one) == id_), None)
+    if name is None:
+        raise NotFound("There is no such field.")
     wanted, finds = asking.asked(params), asking.finds(params, [name])
     query = asking.query_of(wanted, window, noun, 0)
     found = await _found(session, window, noun, query, name, finds.get(name, ""))
