@@ -38,7 +38,7 @@ HOT_PLANS = (
 )
 """The hot statements are planned once per connection: with sets as one parameter a custom plan is never better. They
 find rows by key; without the second setting a plan made while a table was small would go on reading all of it. The
-system of a process that is stopped in mid-transaction still answers keepalives: its tasks would stay locked for ever."""
+system of a process that is stopped in mid-transaction still answers keepalives: its tasks would stay locked."""
 
 KEPT_ALIVE: dict[str, Any] = {
     "keepalives_idle": 10,
