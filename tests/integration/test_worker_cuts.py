@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tests.faults.proxy import proxied
+from tests.remote import working
 from tests.site import Mill
 
 from tidemill.db.database import Database
@@ -83,3 +85,43 @@ async def test_an_engine_that_does_not_answer_a_cancel_holds_up_no_lease(mill: M
 async def _lease_until(mill: Mill, run: int) -> Any:
     async with mill.database.begin() as session:
         return await session.scalar(text("select lease_until from task where run_id = :run"), {"run": run})
+
+
+def _worker(mill: Mill, url: str, functions: Any, **pace: Any) -> Worker:
+    """A worker whose way to the database is its own."""
+
+    async def address() -> str:
+        return url
+
+    return Mill(Database(address), mill.documents).worker(functions, **{"lease": 600.0, "poll": 0.05} | pace)
+
+
+async def test_results_are_not_handed_in_twice_when_closing_their_run_is_cut(
+    mill: Mill, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is closed soon all the same, and not with the next look at what others lost, which is 20 s away."""
+    run = await mill.start(items=1, steps=["a"], functions={"f": same}, use=["f"])
+    begun = asyncio.Event()
+
+    def begin(document: Json, parameters: Json) -> Json:
+        begun.set()
+        return document
+
+    async with proxied(database_url) as proxy:
+        proxy.cut_after = lambda said: begun.is_set() and b"lock_open_runs" in said and proxy.cuts < 4
+        worker = _worker(mill, proxy.url, {"f": begin})
+        async with working(worker):
+            await mill.until(mill.finished(run), 15)
+        assert proxy.cuts == 4
+    assert worker.steps_finished == 1
+    assert "came late" not in capsys.readouterr().out
+
+
+async def test_what_was_claimed_is_kept_when_asking_for_its_app_is_cut(mill: Mill, database_url: str) -> None:
+    run = await mill.start(items=3, steps=["a"], functions={"f": same}, use=["f"])
+    async with proxied(database_url) as proxy:
+        proxy.cut_after = lambda said: b"workers.specs" in said and proxy.cuts < 1
+        async with working(_worker(mill, proxy.url, {"f": same})):
+            await mill.until(mill.finished(run))
+        assert proxy.cuts == 1
+    assert [(task["state"], task["fence"]) for task in await mill.tasks(run)] == [("done", 1)] * 3

@@ -96,16 +96,28 @@ class Leases:
         await asyncio.gather(*self._cancels, return_exceptions=True)
 
     async def reconcile(self) -> None:
-        """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed."""
+        """At the start and then twice a lease: lost tasks become due, orphans are adopted, finished runs closed.
+
+        What was cut is tried again soon: on a link that is cut again and again all of it would seldom go through.
+        """
+        failures = 0
         while True:
-            with suppress(DatabaseUnavailable):
-                await self.renew()  # first: after a long silence of the database its own leases have run out, too
-                if self.link.keeps_house:
-                    await self._bury_neighbours()
-                    await self.side.ask("tasks.expire", notify=True)
-                    await self.side.close_runs()
-                await self._adopt()
-            await asyncio.sleep(min(self.seconds / 2, LONGEST_BEAT))
+            pause = min(self.seconds / 2, LONGEST_BEAT)
+            try:
+                await self._look_after()
+                failures = 0
+            except DatabaseUnavailable:
+                pause = min(pause, self.link.pause(failures))
+                failures += 1
+            await asyncio.sleep(pause)
+
+    async def _look_after(self) -> None:
+        await self.renew()  # first: after a long silence of the database its own leases have run out, too
+        if self.link.keeps_house:
+            await self._bury_neighbours()
+            await self.side.ask("tasks.expire", notify=True)
+            await self.side.close_runs()
+        await self._adopt()
 
     async def _adopt(self) -> None:
         if (room := self.worker.room) <= 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from tidemill.db.database import Database, Row, fetch, fetch_one
-from tidemill.errors import AccessRefused, NotFound
+from tidemill.errors import AccessRefused, DatabaseUnavailable, NotFound
 from tidemill.runner.entering import location
 from tidemill.runner.exchange import Abilities, Exchange
 from tidemill.runner.remote_notices import Bell
@@ -129,7 +129,8 @@ class Desk:
                 judged = await self._judge.judge(caller.token, results, documents, vouched)
             moved, claimed = await exchange.finish_and_claim(judged.rows, judged.documents, n, rooms)
             if any(row["state"] in ("done", "failed") for row in moved):
-                await exchange.close_runs()
+                with suppress(DatabaseUnavailable):  # the results are in: the answer must not get lost over this
+                    await exchange.close_runs()
         return Answer(moved, judged.known, judged.refused, _trimmed(claimed))
 
     async def ask(self, caller: Caller, name: str, **params: Any) -> list[Row]:

@@ -76,6 +76,7 @@ class Worker:
         self._stopping = False
         self._abandoned = False
         self._unsure = False
+        self._closing = False
         self._refused: AccessRefused | None = None
         self._patience = Patience(link, self._pace.poll)
         self._handing = Handing(self._exchange)
@@ -180,6 +181,8 @@ class Worker:
             self._look = True
         for task in claimed:
             self.start(task)
+        with suppress(DatabaseUnavailable):
+            await self._close_runs()
         await asyncio.sleep(0)
 
     async def _recover(self) -> None:
@@ -212,11 +215,18 @@ class Worker:
             self._unsure = False
         moved, claimed = await self._handing.hand_in(results, room, self._rooms())
         self._after(results, moved)
+        self._closing |= any(row["state"] in ("done", "failed") for row in moved)
         if claimed:
-            await self._specs.prepare(claimed)
-        if any(row["state"] in ("done", "failed") for row in moved):
-            await self._exchange.close_runs()
+            # The results are in and the tasks are ours by now, whatever is cut: each attempt asks again.
+            with suppress(DatabaseUnavailable, AccessRefused):
+                await self._specs.prepare(claimed)
         return claimed
+
+    async def _close_runs(self) -> None:
+        """Close the runs that the results handed in may have finished; until that has gone through once."""
+        if self._closing:
+            await self._exchange.close_runs()
+            self._closing = False
 
     def _rooms(self) -> dict[str, int]:
         """What the engines that do only so many attempts at once have room for."""
@@ -320,6 +330,7 @@ class Worker:
             if self._finished:
                 results, self._finished = self._finished, []
                 await self._hand_in(results, 0)
+                await self._close_runs()
             rows: list[dict[str, Any]] = [
                 {"task": one.task["id"], "fence": one.task["fence"]}
                 for one in self._held.values()
