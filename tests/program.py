@@ -96,7 +96,7 @@ class Started:
         self.process = process
         self.said = ""
         self._readers = [
-            threading.Thread(target=self._read, args=(stream,)) for stream in (process.stdout, process.stderr)
+            threading.Thread(target=self._read, args=(stream,)) for stream in (process.stdout, process.stderr) if stream
         ]
         for reader in self._readers:
             reader.start()

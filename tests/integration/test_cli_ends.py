@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from tests.program import Started
+import psycopg
+import pytest
+from tests.program import PATIENCE, TIDEMILL, Program, Started
 
 HANGS = """
 import asyncio, sys, threading
@@ -37,6 +42,17 @@ sys.exit(leave(code))
 """
 """A command one of whose threads never ends."""
 
+SAYS = """
+import structlog
+from tidemill.cli import door, output
+door.log_all(json=False)
+print("begun", flush=True)
+structlog.get_logger().error("it is stuck")
+output.say("it is stuck")
+output.complain("it is stuck", "get help")
+print("done")
+"""
+
 
 @contextmanager
 def started(*words: str) -> Iterator[Started]:
@@ -63,3 +79,46 @@ def test_a_command_that_failed_and_whose_thread_hangs_can_be_ended() -> None:
         program.signal()
         assert program.end() == 3
         assert "Error" not in program.said
+
+
+@pytest.mark.parametrize("gone", ["full", "no reader"])
+def test_a_standard_error_that_takes_nothing_hinders_neither_start_nor_stop(
+    tmp_path: Path, database_url: str, gone: str
+) -> None:
+    environment = Program(tmp_path / "site", database_url).environment
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+        (Path("/dev/full").open("wb") if gone == "full" else os.fdopen(writing, "wb")) as nowhere,
+        Started(
+            subprocess.Popen(
+                [TIDEMILL, "up", "--port", "0"], stdout=subprocess.PIPE, stderr=nowhere, env=environment,
+                start_new_session=True,
+            )
+        ) as up,
+    ):  # fmt: skip
+        up.until("Tidemill is up")
+        _until(lambda: _workers(database_url), "a worker is there")
+        up.signal(signal.SIGTERM)
+        assert up.end() == 0
+
+
+@pytest.mark.parametrize("gone", ["full", "no reader"])
+def test_a_log_that_cannot_be_written_breaks_nothing(gone: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("wb") if gone == "full" else os.fdopen(writing, "wb") as nowhere:
+        ended = subprocess.run([sys.executable, "-c", SAYS], stdout=subprocess.PIPE, stderr=nowhere, check=False)
+    assert ended.stdout == b"begun\ndone\n"
+
+
+def _workers(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        return len(connection.execute("select from worker where stopped_at is null").fetchall())
+
+
+def _until(true: Callable[[], object], what: str) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < ends, f"never: {what}"
+        time.sleep(0.02)

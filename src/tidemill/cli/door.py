@@ -138,6 +138,9 @@ def log_all(*, json: bool) -> None:
 def _log(level: int, *, json: bool = False) -> None:
     import structlog
 
+    from tidemill.cli.output import Lenient
+
+    stream: Any = Lenient(lambda: sys.stderr)  # asked anew: a live display takes stderr's place
     renderer: Any = structlog.processors.JSONRenderer()
     if not json:
         # Its own tracebacks show every variable: slow where they are large, and secrets are among them.
@@ -152,6 +155,6 @@ def _log(level: int, *, json: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # asked anew: a live display takes stderr's place
+        logger_factory=lambda *_: structlog.PrintLogger(stream),
         cache_logger_on_first_use=False,
     )

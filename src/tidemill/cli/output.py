@@ -6,9 +6,10 @@ import asyncio
 import datetime as dt
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -46,10 +47,40 @@ def out() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000, soft_wrap=not sys.stdout.isatty())
 
 
+class Lenient:
+    """A stream that loses what it cannot write, as a log does on a full disk or without a reader: work goes on."""
+
+    def __init__(self, stream: Callable[[], IO[str]]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream().flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream(), name)
+
+
+class _Remarks(Console):
+    @property
+    def file(self) -> IO[str]:
+        stream = super().file
+        return cast("IO[str]", Lenient(lambda: stream))
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+
 @cache
 def err() -> Console:
-    """Where remarks, questions and errors go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    """Where remarks, questions and errors go. None of them fails: what is to be done does not hang on being heard."""
+    return _Remarks(stderr=True, highlight=False, soft_wrap=True)
 
 
 _STEERING = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}

@@ -69,11 +69,11 @@ async def _until_stopped(site: Site, workers: int) -> Exit:
     stopped = asyncio.Event()
 
     def signalled(number: int) -> None:
-        if number == 1:
-            say("Stopping" + (": the work in hand is finished first. Once more gives it back." if processes else "."))
         stopped.set()
         for process in processes:
             process.stop()
+        if number == 1:
+            say("Stopping" + (": the work in hand is finished first. Once more gives it back." if processes else "."))
 
     with door.stop_signals(signalled):
         say((f"{count(workers, 'worker')}; " if workers else "No worker here; ") + "Ctrl-C stops.")

@@ -46,9 +46,9 @@ class Stopper:
         self.signals = number
         held = self._running.in_hand
         if number == 1:
+            self._running.stop()
             if held:
                 say(f"Stopping: letting {count(held, 'task')} in hand finish. Once more gives them back.")
-            self._running.stop()
         elif number == 2:
             self._given_back = held
             self._running.abandon()
