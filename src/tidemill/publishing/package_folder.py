@@ -173,12 +173,28 @@ def _clear(folder: Path) -> None:
     """Take away what dead builders left: part files that nobody holds."""
     for part in folder.glob(f".*{_PART}"):
         with suppress(OSError):
-            handle = os.open(part, os.O_RDWR)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink(missing_ok=True)
-            finally:
-                os.close(handle)
+            is_dead(part, remove=True)
+
+
+def is_dead(part: Path, *, remove: bool = False) -> bool:
+    """Whether a part file is held by no builder; `remove`: then it goes, before another could take hold of it.
+
+    Blocking. Raises OSError where it may not be opened, or removed.
+    """
+    try:
+        handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # somebody holds it, or this file system cannot tell
+            return False
+        if remove:
+            part.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(handle)
 
 
 def _sync(folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import fcntl
 import os
 import re
 import stat
@@ -27,6 +26,7 @@ from obstore.exceptions import BaseError
 
 from tidemill.domain.package_plan import StorePlace
 from tidemill.publishing import objects
+from tidemill.publishing.package_folder import is_dead
 from tidemill.storage.s3 import bucket_of, client
 from tidemill.storage.stores import folder_of, open_store
 from tidemill.storage.troubles import trouble
@@ -105,22 +105,7 @@ async def take_away(place: StorePlace, one: Lying) -> bool:
 async def abandoned(place: StorePlace, one: Lying) -> bool:
     """Whether a part file is held by no builder. Raises StorageError where we may not open it."""
     with _told(place, "looked at"):
-        return await asyncio.to_thread(_abandoned, place, one)
-
-
-def _abandoned(place: StorePlace, one: Lying) -> bool:
-    try:
-        handle = os.open((folder_of(place.url) or Path()) / one.key, os.O_RDWR | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # somebody holds it, or this file system cannot tell
-        return False
-    else:
-        return True
-    finally:
-        os.close(handle)
+        return await asyncio.to_thread(is_dead, _part(place, one))
 
 
 def _ours(key: str) -> bool:
@@ -191,13 +176,15 @@ def _abort(place: StorePlace, one: Lying) -> bool:
 
 
 def _drop_part(place: StorePlace, one: Lying) -> bool:
-    if not _abandoned(place, one):
-        return False
-    part = (folder_of(place.url) or Path()) / one.key
-    part.unlink(missing_ok=True)
-    with suppress(OSError):
+    part = _part(place, one)
+    dropped = is_dead(part, remove=True)
+    with suppress(OSError):  # there is more in it
         part.parent.rmdir()
-    return True
+    return dropped
+
+
+def _part(place: StorePlace, one: Lying) -> Path:
+    return (folder_of(place.url) or Path()) / one.key
 
 
 def _s3(place: StorePlace) -> tuple[Any, str, str]:
