@@ -47,7 +47,7 @@ SAFETY = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 def shared_buffers(limits: Sequence[Path] = MEMORY_LIMITS) -> int:
-    """Megabytes of PostgreSQL's own cache: a thirty-second of the memory of this machine, or of this container where that
+    """Megabytes of PostgreSQL's own cache: a thirty-second of the memory of this machine, or of this container if that
     is less, from 128 to 512."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in limits:
