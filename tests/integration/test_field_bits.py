@@ -82,5 +82,26 @@ async def test_where_many_have_just_written_items_are_looked_at(
     await field_index.tend(database, least=0)
     notes = await sql(database, "select stretch from tidemill_fields.stale_1")
     assert len(notes) == 1
-    await sql(database, "insert into tidemill_fields.stale_1 select n from generate_series(1, 20) n")
+    await sql(database, "insert into tidemill_fields.stale_1 (stretch) select n from generate_series(1, 20) n")
     assert await asked(database, "age=8&diagnosis=D1") == (1, ["N7"])
+
+
+async def test_bits_are_made_anew_when_what_was_written_has_been_there_for_a_while(database: Database) -> None:
+    await lay(database)
+    await sql(database, FILL)
+    await field_index.tend(database, least=0)
+    edit = "update item set metadata = metadata || '{\"age\": 60}' where name = 'N7'"
+    notes, earlier = (
+        "select seen from tidemill_fields.stale_1",
+        "update tidemill_fields.stale_1 set seen = seen - interval '1 h'",
+    )
+    await sql(database, edit)
+    await field_index.tend(database, least=0)
+    assert len(await sql(database, notes)) == 1, "however long its transaction took, it is new here"
+    await sql(database, earlier, edit.replace("60", "61"))
+    await field_index.tend(database, least=0)
+    assert len(await sql(database, notes)) == 2
+    await sql(database, earlier)
+    await field_index.tend(database, least=0)
+    assert await sql(database, notes) == []
+    assert await asked(database, "age=61&diagnosis=D1") == (1, ["N7"])

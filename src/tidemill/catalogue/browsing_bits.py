@@ -262,7 +262,8 @@ async def _search_pieces(session: AsyncSession, shown: Window, made: Sieve, word
 async def _looked_through(session: AsyncSession, made: Sieve, word: str, matches: Composable) -> Composable:
     """Bits of the items in which a word was found by looking at all; once in a session, for a list and its facets.
 
-    Where somebody writes in between, the stretch is looked through anyway.
+    Where somebody writes in between, the stretch is looked through anyway: it is `field_bits.QUIET` until its bits are
+    made anew.
     """
     known: dict[tuple[int, str], tuple[list[int], list[str]]] = session.info.setdefault("looked through", {})
     key = (made.copy.id, word)

@@ -35,7 +35,8 @@ SAMPLE = 50_000
 LONGEST_BOUND = 40
 
 QUIET = 20.0
-"""Seconds for which nobody must have written in a stretch for its bits to be worth making."""
+"""Seconds for which nothing new must have been seen in a stretch before its bits are made anew: longer than a page takes,
+so that what it found by looking at a stretch is not taken for what the stretch has become."""
 
 CROWDED = 2_000
 """Notes of writes above the number of stretches from which on they are put together."""
@@ -84,11 +85,12 @@ def note(id_: int, changed: str) -> Composable:
 async def refresh(
     connection: Connection, id_: int, columns: Iterable[Column], records: Composable, *, quiet: float
 ) -> None:
-    """Make the bits of stretches anew in which nobody has written for so many seconds.
+    """Make the bits of stretches anew in which nobody was seen to write for so many seconds.
 
     Each in a transaction of its own, whose snapshot has both the items and the notes of what was written.
     """
     stale, bits = stale_of(id_), [(column, bits_of(id_, column)) for column in columns]
+    await _do(connection, "seen", {"stale": stale})
     params = {"seconds": quiet}
     cursor = await connection.execute(composed("field_bits.quiet", {"stale": stale}), params, prepare=False)
     stretches = [row["stretch"] for row in await cursor.fetchall()]

@@ -9,8 +9,9 @@ do $$ begin
 exception when duplicate_function then null;
 end $$;
 
--- stale: the stretches in which something was written since their bits were made.
-create table {stale} (stretch int not null, at timestamptz not null default now());
+-- stale: the stretches in which something was written since their bits were made, and when the duty first saw that it was: a
+-- time that the writer sets would be the one at which its transaction began, however long that took.
+create table {stale} (stretch int not null, seen timestamptz);
 
 -- statistics: plans must know that there are few stretches, or no two processes look through the items.
 create statistics {name} on ((item_id / {span})::int) from {records};
@@ -30,19 +31,23 @@ create index on {bits} (stretch);
 -- note: a part of `field_index.count`.
 insert into {stale} (stretch) select distinct item_id / {span} from {changed};
 
+-- seen: note of new notes that they are there.
+update {stale} set seen = now() where seen is null;
+
 -- quiet: the stretches whose bits can be made anew: where nobody has written for some seconds.
 select stretch from {stale} group by stretch
-having max(at) < now() - make_interval(secs => %(seconds)s) order by stretch;
+having count(*) = count(seen) and max(seen) <= now() - make_interval(secs => %(seconds)s) order by stretch;
 
 -- crowd: how many notes there are of how many stretches.
 select count(*) as rows, count(distinct stretch) as different from {stale};
 
 -- fold: one note of each stretch is enough.
-with gone as (delete from {stale} returning stretch, at)
-insert into {stale} (stretch, at) select stretch, max(at) from gone group by stretch;
+with gone as (delete from {stale} returning stretch, seen)
+insert into {stale} (stretch, seen)
+select stretch, case when count(*) = count(seen) then max(seen) end from gone group by stretch;
 
--- fresh: nothing was written in this stretch, as far as this transaction sees.
-delete from {stale} where stretch = {stretch};
+-- fresh: nothing was written in this stretch, as far as this transaction sees; what it does not know stays noted.
+delete from {stale} where stretch = {stretch} and seen is not null;
 
 -- empty: take out what a stretch had.
 delete from {bits} where stretch = {stretch};
