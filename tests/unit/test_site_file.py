@@ -142,6 +142,18 @@ SOURCE = '[[sources]]\nname = "s"\nurl = "s"\n[[sources.layout]]\n'
             "[publishing]\nstore = 'gs:///'",
             "2: publishing: the store is at gs:///, which names no bucket; write",
         ),
+        (
+            "[publishing]\nstore = '~no-such-person/x'",
+            "2: publishing: the store is at ~no-such-person/x, and there is no such person here; write store = ",
+        ),
+        (
+            SOURCE.replace('url = "s"', 'url = "~no-such-person"') + "pattern = '{item}'",
+            "3: source 's' is at ~no-such-person, and there is no such person here; write url = ",
+        ),
+        (
+            "[[apps]]\nname = 'm'\nkind = 'transfer'\nfrom = '~no-such-person/x'\nto = '/y'",
+            "4: app 'm': from is '~no-such-person/x', and there is no such person here.",
+        ),
         ("[publishing]\nupload = true", "2: publishing is to upload, and says not where to; write store = "),
     ],
 )

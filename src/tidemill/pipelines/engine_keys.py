@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from tidemill.errors import InvalidInput
 from tidemill.executors.command_options import GIVEN, CommandOptions, command_faults, command_metadata
 from tidemill.executors.transfer_options import transfer_faults, transfer_metadata
+from tidemill.pipelines.locations import has_home
 from tidemill.pipelines.nearest import nearest
 from tidemill.pipelines.quantities import seconds, size
 
@@ -91,11 +92,22 @@ def located(
                 if url is None:
                     faults.append(((end,), _no_source(end, made[end], sources)))
                 made[end] = url or made[end]
-    return made, faults
+    return made, faults + list(_homeless(kind, options, sources))
+
+
+def _homeless(kind: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[Fault]:
+    """Paths that begin with the name of somebody who is not known here."""
+    keys = ("folder",) if kind == "command" else ("from", "to") if kind == "transfer" else ()
+    said: list[tuple[tuple[str | int, ...], str]] = [((key,), options[key]) for key in keys if key in options]
+    if kind == "command":
+        said += [(("inputs", name), where) for name, where in options.get("inputs", {}).items()]
+    for place, text in said:
+        if text not in sources and "://" not in text and not has_home(text):
+            yield place, f"{place[-1]} is {text!r}, and there is no such person here."
 
 
 def _path(text: str, folder: Path) -> str:
-    return os.path.normpath(folder / Path(text).expanduser())
+    return os.path.normpath(folder / (Path(text).expanduser() if has_home(text) else text))
 
 
 def _end(text: str, folder: Path, sources: Mapping[str, str]) -> str | None:

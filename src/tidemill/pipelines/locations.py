@@ -43,6 +43,17 @@ def store_fault(key: str, text: str) -> str | None:
         said = f"is at {text}, which names no bucket"
     elif not text.strip():
         said = "is at no place"
+    elif scheme == "file" and not has_home(text):
+        said = f"is at {text}, and there is no such person here"
     else:
         return None
     return f'{said}; write {key} = "folder", "/path/to/folder", "s3://bucket/prefix", "gs://…" or "az://…".'
+
+
+def has_home(text: str) -> bool:
+    """Whether a folder that begins with `~` or `~name` lies in somebody's home that is known here."""
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return False
+    return True
