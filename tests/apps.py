@@ -28,6 +28,7 @@ Behaviours, with `key=value` after a colon, separated by commas (`delay` in seco
   cut_body      announces more than it sends                        endless      a body without an end (`rate=BYTES/s`)
   drip          a right answer, a byte at a time (`every=0.05`)     gzip_bomb    `megabytes=` of zeros, compressed
   redirect      307 to `to=URL`                                     garbage      not HTTP
+  held          as `ok`, once the test lets go (`app.let_go()`)
   async         202 and a status URL: `polls=3` times running, then done; `every=` the Retry-After, `result=url|inline|
                 body|see_other`, `fail=MESSAGE`, `vanish=1`, `percent=1`, `status_on=URL`, `seconds=` instead of polls
 """
@@ -40,6 +41,7 @@ import contextlib
 import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -128,6 +130,7 @@ class ScriptedApp:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None
+        self._let_go = threading.Event()
         self._server: asyncio.Server | None = None
         self.script(*(behaviours or ("ok",)))
 
@@ -151,12 +154,16 @@ class ScriptedApp:
         self._scripts[when] = [Behaviour.parse(text) for text in behaviours]
         self._used[when] = 0
 
+    def let_go(self) -> None:
+        """Answer all that is held, and hold nothing more."""
+        self._let_go.set()
+
     def start(self) -> ScriptedApp:
         """Listen; on the same port as before, if it was up before."""
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
-        if not ready.wait(10):
+        if not ready.wait(60):
             raise RuntimeError("the scripted app did not start")
         return self
 
@@ -180,11 +187,18 @@ class ScriptedApp:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**24, backlog=1024)
+        self._server = await self._listening()
         self.port = self._server.sockets[0].getsockname()[1]
         ready.set()
         await self._ended.wait()
         self._server.close()
+
+    async def _listening(self) -> asyncio.Server:
+        """On its port; one of its own is below those that the kernel gives to clients, to be there for it later."""
+        for port in [self.port] if self.port else random.sample(range(20000, 32768), 200):
+            with contextlib.nullcontext() if self.port else contextlib.suppress(OSError):
+                return await asyncio.start_server(self._connection, "127.0.0.1", port, limit=2**24, backlog=1024)
+        raise RuntimeError("no port is free")
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
@@ -292,6 +306,11 @@ class ScriptedApp:
 
     async def _do_ok(self, behaviour: Behaviour, call: Call, writer: asyncio.StreamWriter) -> None:
         _send(writer, 200, self._answer(behaviour, call))
+
+    async def _do_held(self, behaviour: Behaviour, call: Call, writer: asyncio.StreamWriter) -> None:
+        while not self._let_go.is_set():
+            await asyncio.sleep(0.01)
+        await self._do_ok(behaviour, call, writer)
 
     async def _do_json(self, behaviour: Behaviour, call: Call, writer: asyncio.StreamWriter) -> None:
         document = json.loads(call.body)

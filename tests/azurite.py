@@ -44,9 +44,9 @@ def program() -> str | None:
 @contextmanager
 def azurite(started_by: str, *containers: str) -> Iterator[str]:
     """The endpoint of a service in memory with these containers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    from tidemill.db.embedded_folder import free_port  # here, since this file also runs before anything is installed
+
+    port = free_port(None)
     command = [started_by, "--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--blobPort", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -80,7 +80,7 @@ def _create(endpoint: str, container: str) -> None:
     signed += f"/{ACCOUNT}/{ACCOUNT}/{container}\nrestype:container"
     digest = hmac.new(base64.b64decode(KEY), signed.encode(), hashlib.sha256).digest()
     headers["authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
-    answer = httpx2.put(f"{endpoint}/{container}?restype=container", headers=headers)
+    answer = httpx2.put(f"{endpoint}/{container}?restype=container", headers=headers, timeout=60)
     assert answer.status_code == 201, answer.text
 
 

@@ -30,6 +30,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tidemill.db.embedded_folder import free_port
+
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "ceph", "radosgw-admin", "monmaptool", "ceph-authtool")
 PATIENCE = 120.0
 LINGER = 1.0
@@ -190,15 +192,25 @@ def used(folder: Path) -> Iterator[Server]:
     with (folder / "users.lock").open("w") as using:
         with (folder / "start.lock").open("w") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            if not _kept(folder):
-                (folder / "server.json").unlink(missing_ok=True)
-                log = (folder / "keeper.log").open("w")
-                subprocess.Popen(
-                    [sys.executable, __file__, str(folder)], stdout=log, stderr=log, start_new_session=True
-                )
             fcntl.flock(using, fcntl.LOCK_SH)
-            server = _awaited(folder)
+            try:
+                server = _started(folder)
+            except BadStart:  # as when one of its ports was taken meanwhile
+                server = _started(folder)
         yield server
+
+
+class BadStart(RuntimeError):
+    """Ceph did not come up."""
+
+
+def _started(folder: Path) -> Server:
+    if not _kept(folder):
+        for left in ("server.json", "failed"):
+            (folder / left).unlink(missing_ok=True)
+        with (folder / "keeper.log").open("w") as log:
+            subprocess.Popen([sys.executable, __file__, str(folder)], stdout=log, stderr=log, start_new_session=True)
+    return _awaited(folder)
 
 
 def _kept(folder: Path) -> bool:
@@ -221,7 +233,7 @@ def _awaited(folder: Path) -> Server:
         with contextlib.suppress(FileNotFoundError):
             return Server(**json.loads((folder / "server.json").read_text()))
         if (folder / "failed").exists():
-            break
+            raise BadStart(f"Ceph did not come up: {(folder / 'keeper.log').read_text()[-2000:]}")
         time.sleep(0.05)
     raise RuntimeError(f"Ceph did not come up: {(folder / 'keeper.log').read_text()[-2000:]}")
 
@@ -235,6 +247,13 @@ class Keeper:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def keep(self, *, forever: bool) -> None:
+        try:
+            self._keep(forever)
+        except Exception:
+            (self._shared / "failed").touch()  # when the lock is free: who reads it starts another
+            raise
+
+    def _keep(self, forever: bool) -> None:
         with (self._shared / "keeper.lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             try:
@@ -244,9 +263,6 @@ class Keeper:
                 made.rename(self._shared / "server.json")
                 while forever or not self._abandoned():
                     time.sleep(LINGER)
-            except Exception:
-                (self._shared / "failed").touch()
-                raise
             finally:
                 (self._shared / "server.json").unlink(missing_ok=True)
                 for process in reversed(self._started):
@@ -264,7 +280,7 @@ class Keeper:
 
     def _start(self) -> Server:
         folder, fsid = self._folder, str(uuid.uuid4())
-        mon, rgw = _free_ports(2)
+        mon, rgw = free_port(None), free_port(None)
         for name in ("mon", "osd", "rgw", "run"):
             (folder / name).mkdir()
         (folder / "ceph.conf").write_text(CONF.format(folder=folder, fsid=fsid, mon=mon, rgw=rgw))
@@ -313,14 +329,6 @@ def _memory() -> str | None:
     """Where the monitor's database goes: into memory where that is possible, since it syncs a lot."""
     memory = Path("/dev/shm")
     return str(memory) if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30 else None
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
 
 
 def _listening(port: int) -> None:

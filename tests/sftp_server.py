@@ -19,6 +19,8 @@ from typing import Any
 
 import asyncssh
 
+from tidemill.db.embedded_folder import free_port
+
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 
@@ -33,7 +35,7 @@ class SftpServer:
             key.write_private_key(folder / name)
             key.write_public_key(folder / f"{name}.pub")
             (folder / name).chmod(0o600)
-        self.port = _free_port()
+        self.port = free_port(None)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +54,7 @@ class SftpServer:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("ab"),
             start_new_session=True,
         )  # fmt: skip
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < ends, "the SFTP server does not start"
@@ -97,11 +99,6 @@ class SftpServer:
 
     def _asyncssh(self) -> list[str]:
         return [sys.executable, str(Path(__file__)), str(self.folder), str(self.port)]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def _serve(folder: str, port: str) -> None:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.site import Mill
+from tidemill.db.embedded_folder import free_port
 from tidemill.main import Site, make_web, open_site
 from tidemill.settings import Settings
 from tidemill.web.serve import serving
@@ -54,7 +55,7 @@ class Place:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.mill = Mill(site.database, site.documents)
-        self.port = 0
+        self.port = free_port(None)
         self._serving: AsyncExitStack | None = None
 
     @property

@@ -6,7 +6,6 @@ import asyncio
 import random
 import shutil
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.webserver import Web, until, web_site
 
 from tidemill.accounts import tokens
 from tidemill.db.database import Database, fetch
+from tidemill.db.embedded_folder import free_port
 from tidemill.runner import redo
 from tidemill.runner.housekeeping import close_runs, expire
 from tidemill.runner.worker import Worker
@@ -270,20 +270,19 @@ def f(item, task):
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def wrong_clock(folder: Path) -> Path:
     """A folder for PYTHONPATH that puts a program's clock ten minutes back."""
     folder.joinpath("sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() - 600\n")
     return folder
 
 
-def start_far(program: Program, url: str, token: str, steps: Path, spool: Path) -> Started:
-    settings = {"TIDEMILL_TOKEN": token, "TIDEMILL_POLL": "0.1", "PYTHONPATH": str(wrong_clock(steps.parent))}
+def start_far(program: Program, url: str, token: str, steps: Path, spool: Path, seconds: float = 0.02) -> Started:
+    settings = {
+        "TIDEMILL_TOKEN": token,
+        "TIDEMILL_POLL": "0.1",
+        "PYTHONPATH": str(wrong_clock(steps.parent)),
+        "STEP_SECONDS": str(seconds),
+    }
     far = Program(program.site.parent / "nowhere", None, settings)
     return far.start("worker", "--url", url, "--steps", steps, "--spool", spool, "--slots", "4", "--lease", "3s")
 
@@ -292,13 +291,13 @@ async def test_the_site_and_its_far_worker_killed_lose_nothing(
     database: Database, database_url: str, tmp_path: Path
 ) -> None:
     """The real program on both sides: `tidemill up --no-worker`, and a worker with a wrong clock, a URL and a token."""
-    settings = {"TIDEMILL_INLINE_LIMIT": "4096", "TIDEMILL_PORT": str(free_port())}
+    settings = {"TIDEMILL_INLINE_LIMIT": "4096", "TIDEMILL_PORT": str(free_port(None))}
     program = Program(tmp_path / "site", database_url, settings)
     mill = Mill(database, DocumentStore((tmp_path / "site" / "documents").as_uri(), 4096))
     run = await mill.start(items=24, steps=["a", "b"], functions={"f": trace}, use=["f", "f"], tries=50, backoff=0.01)
     token, steps, spool = await worker_token(database), steps_file(tmp_path), tmp_path / "spool"
     url = f"http://127.0.0.1:{settings['TIDEMILL_PORT']}"
-    site, far = program.start("up", "--no-worker"), start_far(program, url, token, steps, spool)
+    site, far = program.start("up", "--no-worker"), start_far(program, url, token, steps, spool, 0.2)
     try:
         await mill.until(lambda: _is(executed(tmp_path / "log").total() >= 12), 60)
         site.process.kill()

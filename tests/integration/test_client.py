@@ -23,6 +23,7 @@ from tests.webserver import Web, web_site
 
 from tidemill import Client
 from tidemill.db.database import Database
+from tidemill.db.embedded_folder import free_port
 from tidemill.errors import AccessRefused, ChangesGone, InvalidInput, NotFound, SiteUnavailable
 from tidemill.feed import pruning
 from tidemill.runner import runs
@@ -227,8 +228,8 @@ async def test_cuts_leave_no_gap_and_turn_nothing_back(database: Database, web: 
 
 
 async def test_a_restart_of_the_site_is_waited_out(database: Database, database_url: str, tmp_path: Path) -> None:
-    async with web_site(database, database_url, tmp_path) as web:
-        port = web.port
+    port = free_port(None)
+    async with web_site(database, database_url, tmp_path, port=port) as web:
         client = Client(web.url, web.key)
         consumer = Consumer(client.changes("mine"))
         await insert(database, range(5))

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from tests.ceph import Bucket
 from tests.portal import BODY, counted, describe, key_for, link_for, publish
 
+from tidemill.db.embedded_folder import free_port
 from tidemill.errors import Gone, KeyRefused, NotFound, StorageAway, StorageError
 from tidemill.main import Site
 from tidemill.publishing import downloads
@@ -110,9 +111,9 @@ async def test_azure_signs_links_too_and_without_credentials_it_is_said(monkeypa
 
 
 async def test_a_store_that_is_away_is_told_in_words_and_asked_once_in_a_while(
-    portal_site: Site, quick_s3: Bucket, unused_tcp_port: int
+    portal_site: Site, quick_s3: Bucket
 ) -> None:
-    options = quick_s3.options | {"endpoint": f"http://127.0.0.1:{unused_tcp_port}"}
+    options = quick_s3.options | {"endpoint": f"http://127.0.0.1:{free_port(None)}"}
     file = await publish(portal_site.database, quick_s3.url + "/x", "a.zip", BODY, options=options)
     for _ in range(50):
         with pytest.raises(StorageAway, match="cannot be reached now"):
