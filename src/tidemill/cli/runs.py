@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -101,21 +102,31 @@ async def _list(state: str | None, limit: int) -> list[dict[str, Any]]:
 async def _run(wish: Start, *, watching: bool, work: bool | None, json: bool) -> Exit:
     from tidemill.runner import runs as service
 
+    stopped = asyncio.Event()
     async with door.opened() as site:
-        async with site.database.begin() as session:
-            wish = await _with_pipeline(session, wish)
-            run = await service.start(session, site.documents, wish)
-            row = await service.get(session, run)
-            await service.announce(session)
-        if not watching:
-            if json:
-                emit({"run": row})
-            else:
-                tell(f"Run {run} has started: {count(row['total'], 'item')} through {row['pipeline']}"
-                     f" (version {row['pipeline_version']}){', paused' if wish.paused else ''}.")  # fmt: skip
-            return Exit.OK
-        say(f"Run {run}: {count(row['total'], 'item')} through {row['pipeline']} (version {row['pipeline_version']}).")
-        return await _attend(site, run, json, await _shall_work(site, work))
+        with ExitStack() as stack:
+            async with site.database.begin() as session:
+                wish = await _with_pipeline(session, wish)
+                run = await service.start(session, site.documents, wish)
+                row = await service.get(session, run)
+                await service.announce(session)
+                if watching:  # from here on there is a run: a signal ends the watching, not what was started
+                    stack.enter_context(door.stop_signals(lambda _: stopped.set()))
+            if not watching:
+                return _started(wish, row, json=json)
+            pipeline = f"{row['pipeline']} (version {row['pipeline_version']})"
+            say(f"Run {run}: {count(row['total'], 'item')} through {pipeline}.")
+            await _attend(site, run, json, await _shall_work(site, work), stopped)
+        return await _parted(site, run, json)
+
+
+def _started(wish: Start, row: dict[str, Any], *, json: bool) -> Exit:
+    if json:
+        emit({"run": row})
+    else:
+        tell(f"Run {row['id']} has started: {count(row['total'], 'item')} through {row['pipeline']}"
+             f" (version {row['pipeline_version']}){', paused' if wish.paused else ''}.")  # fmt: skip
+    return Exit.OK
 
 
 async def _with_pipeline(session: AsyncSession, wish: Start) -> Start:
@@ -148,14 +159,15 @@ async def _shall_work(site: Site, work: bool | None) -> bool:
     return not live
 
 
-async def _attend(site: Site, run: int, json: bool, work: bool) -> Exit:
+async def _attend(site: Site, run: int, json: bool, work: bool, stopped: asyncio.Event) -> None:
     from tidemill.cli.watching import follow
     from tidemill.cli.working import Stopper
 
-    if not work:
-        return await _attend_only(site, run, json)
+    if not work or stopped.is_set():
+        await _attend_only(site, run, json, stopped)
+        return
     running = site.worker()
-    stopper, stopped = Stopper(running), asyncio.Event()
+    stopper = Stopper(running)
 
     def signalled(number: int) -> None:
         stopped.set()
@@ -171,16 +183,13 @@ async def _attend(site: Site, run: int, json: bool, work: bool) -> Exit:
             await working
     if stopper.signals:
         stopper.farewell()
-    return await _parted(site, run, json)
 
 
-async def _attend_only(site: Site, run: int, json: bool) -> Exit:
+async def _attend_only(site: Site, run: int, json: bool, stopped: asyncio.Event) -> None:
     from tidemill.cli.watching import follow
 
-    stopped = asyncio.Event()
     with door.stop_signals(lambda _: stopped.set()):
         await follow(site.database, run, json=json, stopped=stopped)
-    return await _parted(site, run, json)
 
 
 async def _parted(site: Site, run: int, json: bool) -> Exit:
@@ -196,4 +205,5 @@ async def _parted(site: Site, run: int, json: bool) -> Exit:
 
 async def _watch(run: int, json: bool) -> Exit:
     async with door.opened() as site:
-        return await _attend_only(site, run, json)
+        await _attend_only(site, run, json, asyncio.Event())
+        return await _parted(site, run, json)
