@@ -14,11 +14,11 @@ from tests.packing import built
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database
 from tidemill.domain.package_plan import FileEntry, PackagePlan, StorePlace, TextEntry, read_plan
-from tidemill.errors import InvalidInput, NotFound
+from tidemill.errors import NotFound
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.pipelines import apply
 from tidemill.pipelines.site_file import parse_site_file
-from tidemill.publishing.planning import Survey, plans, survey
+from tidemill.publishing.planning import Survey, surveys
 
 SITE = """
 title = "Cells"
@@ -157,14 +157,19 @@ async def folder(database: Database, tmp_path: Path) -> Path:
 STORE = StorePlace("file:///packages")
 
 
-async def _survey(database: Database, *projects: str) -> Survey:
+async def _survey(database: Database, *projects: str, store: StorePlace = STORE) -> Survey:
+    found = Survey()
     async with database.begin() as session:
-        return await survey(session, projects=projects or None, store=STORE)
+        async for part in surveys(session, projects=projects or None, store=store):
+            found.plans += part.plans
+            found.left_out += part.left_out
+    return found
 
 
 async def _plans(database: Database, *projects: str, store: StorePlace = STORE) -> dict[str, PackagePlan]:
-    async with database.begin() as session:
-        return {plan.name: plan for plan in await plans(session, projects=projects or None, store=store)}
+    found = await _survey(database, *projects, store=store)
+    assert found.faults == []
+    return {plan.name: plan for plan in found.plans}
 
 
 async def _change(database: Database, statement: str, **values: Any) -> None:
@@ -306,8 +311,20 @@ async def test_faults_keep_nothing_else_from_being_planned(database: Database, f
     told = "bucket: P1/S3/L4_RAW.rds and bucket: P1/S3/L4_raw.rds have names inside that differ only in their case"
     assert told in found.faults[0].why
     assert "P0_SINGLE-CELL_RDS.zip" in {plan.name for plan in found.plans}
-    with pytest.raises(InvalidInput, match="Some packages cannot be made:\nproject-rds of P1: "):
-        await _plans(database)
+
+
+async def test_of_two_packages_of_one_name_one_is_made_and_the_other_told(database: Database, folder: Path) -> None:
+    await _change(
+        database,
+        "update site set packages = packages || jsonb_build_array(packages -> 0 || cast(:more as jsonb))",
+        more='{"name": "again"}',
+    )
+    found = await _survey(database, "P0")
+    (fault,) = found.faults
+    assert fault.sentence() == (
+        "again of P0: the file name 'P0_SINGLE-CELL_RDS.zip' is that of a package of 'project-rds', too"
+    )
+    assert [plan.package for plan in found.plans if plan.name == "P0_SINGLE-CELL_RDS.zip"] == ["project-rds"]
 
 
 async def test_a_readme_that_asks_for_what_is_not_there(database: Database, folder: Path) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SHOWN = 20
 WHOSE = 5
 """Projects that are named one by one."""
-LOCKED = "the project is locked"
 
 
 def say_beginning(begun: Begun) -> None:
@@ -117,6 +116,8 @@ def tell_checked(checked: Checked) -> None:
 
 def _why_nothing(begun: Begun) -> str:
     """Why there is nothing to pack."""
+    from tidemill.publishing.planning import LOCKED
+
     locked = dict.fromkeys(one.project for one in begun.left_out if one.why == LOCKED and one.project)
     if locked and all(one.why == LOCKED for one in begun.left_out):
         shown = ", ".join(list(locked)[:WHOSE]) + (" …" if len(locked) > WHOSE else "")

@@ -117,14 +117,9 @@ async def _chosen(session: AsyncSession, documents: DocumentStore | None, wish: 
     async def planned() -> AsyncIterator[PackagePlan]:
         async for part in planning.surveys(session, projects=wish.projects, store=store):
             begun.left_out += part.left_out
-            for plan in part.plans:
-                if plan.name in called.names:
-                    why = f"the file name {plan.name!r} is that of another package, too"
-                    begun.left_out.append(LeftOut(plan.package, plan.project, why, True, 1))
-                    continue
-                called.names.add(plan.name)
-                yield plan
             called.take(part)
+            for plan in part.plans:
+                yield plan
 
     async for chunk in _chunks(planned()):
         await choice.consider(session, documents, chunk)

@@ -27,6 +27,8 @@ from tidemill.publishing.plan_making import (
 PAGE = 500
 """Items without a project that are planned at a time."""
 NAMES_SHOWN = 10
+LOCKED = "the project is locked"
+"""Why no package of a project is planned."""
 
 
 @dataclass(slots=True)
@@ -83,39 +85,28 @@ class Survey:
             one.names.append(item)
 
 
-async def plans(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> list[PackagePlan]:
-    """All packages that the declarations call for, of all projects or of these.
+async def surveys(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> AsyncIterator[Survey]:
+    """All packages that the declarations call for, of all projects or of these, project by project, so that a large
+    site need not be held at once; faults do not keep the rest from being planned.
 
-    Raises InvalidInput that lists what cannot be packed as it is declared, NotFound (a project).
+    What takes long is planned in threads: pages may ask, too. Raises InvalidInput (a declaration that cannot be read),
+    NotFound (a project).
     """
-    found = await survey(session, projects=projects, store=store)
-    if found.faults:
-        told = [one.sentence() for one in found.faults]
-        more = [f"… and {len(told) - NAMES_SHOWN} more"] if len(told) > NAMES_SHOWN else []
-        raise InvalidInput("Some packages cannot be made:\n" + "\n".join(told[:NAMES_SHOWN] + more))
-    return found.plans
-
-
-async def survey(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> Survey:
-    """The same, with what was left out; faults do not keep the rest from being planned. Raises NotFound (a project)."""
-    found = Survey()
     names: dict[str, str] = {}
-    async for part in surveys(session, projects=projects, store=store):
-        for plan in part.plans:
+    async for part in _parts(session, projects=projects, store=store):
+        planned, part.plans = part.plans, []
+        for plan in planned:
             if other := names.get(plan.name):
                 why = f"the file name {plan.name!r} is that of a package of {other!r}, too"
-                found.leave_out(plan.package, plan.project, why, True)
-                continue
-            names[plan.name] = plan.package
-            found.plans.append(plan)
-        found.left_out += part.left_out
-    return found
+                part.leave_out(plan.package, plan.project, why, True)
+            else:
+                names[plan.name] = plan.package
+                part.plans.append(plan)
+        yield part
 
 
-async def surveys(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> AsyncIterator[Survey]:
-    """The same project by project, so that a large site need not be held at once. Two may have the same name.
-
-    What takes long is planned in threads: pages may ask, too."""
+async def _parts(session: AsyncSession, *, projects: Sequence[str] | None, store: StorePlace) -> AsyncIterator[Survey]:
+    """The same, in which two may have the same name."""
     declared = await declarations(session)
     places = Places(await sources(session), store)
     rows = await fetch(session, "packages.projects", {"names": None if projects is None else list(projects)})
@@ -200,7 +191,7 @@ def _of_stock(
         if entry.per == "site" or (entry.per == "project" and stock.project is None):
             continue
         if stock.project and stock.project.locked:
-            found.leave_out(entry.name, whose, "the project is locked", False)
+            found.leave_out(entry.name, whose, LOCKED, False)
             found.locked.add(stock.project.name)
         elif entry.per == "project" and stock.project:
             if matches(entry.where, stock.project.metadata):
