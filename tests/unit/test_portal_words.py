@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.routing import Route
 
+from tidemill.api.portal.app import PARTS
+from tidemill.domain.vocabulary import FIXED
 from tidemill.errors import SiteFileError
 from tidemill.pipelines.site_file import parse_site_file
 
@@ -32,3 +35,9 @@ def test_other_words_are_free() -> None:
     parse_site_file(
         '[vocabulary]\nitem = "Data file"\nitems = "Data files"\n[portal]\nid = "file_id"', Path("/site.toml")
     )
+
+
+def test_the_words_that_are_taken_are_those_of_the_api() -> None:
+    paths = [route.path for part in PARTS for route in part.router.routes if isinstance(route, Route)]
+    firsts = {path.split("/")[1] for path in paths}
+    assert {first for first in firsts if first and "{" not in first} == set(FIXED)

@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ORIGINALS = "original-files"
+FIXED = ("computed-files", "datasets", "docs", ORIGINALS, "schema", "stats", "tokens")
+"""What addresses below `/v1` begin with that every site has, whatever its words are."""
+
 _BETWEEN = re.compile(r"[\s_-]+")
 
 

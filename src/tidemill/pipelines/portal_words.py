@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidemill.domain.vocabulary import as_key, in_address
+from tidemill.domain.vocabulary import FIXED, as_key, in_address
 from tidemill.pipelines.site_entries import SiteContent
-
-TAKEN = ("computed-files", "tokens", "datasets", "original-files", "stats", "schema", "docs")
-"""Addresses below `/v1` that every site has."""
 
 Faults = Iterator[tuple[tuple[str | int, ...], str]]
 
@@ -18,7 +15,7 @@ def word_faults(content: SiteContent) -> Faults:
     words = content.vocabulary
     for key in ("items", "projects"):
         word = getattr(words, key)
-        if in_address(word) in TAKEN:
+        if in_address(word) in FIXED:
             yield (
                 ("vocabulary", key),
                 f"vocabulary calls {key} {word!r}, which is an address of the API already (/v1/{in_address(word)}); "

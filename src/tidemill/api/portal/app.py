@@ -6,10 +6,8 @@ slash at the end of a path makes no difference. OPTIONS tells which methods ther
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from fastapi import APIRouter, Depends, FastAPI
-from starlette.routing import Match, Route
+from fastapi import Depends, FastAPI
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill import __version__
@@ -24,25 +22,20 @@ NO_LIST = "/tokens"
 """Where there are records, but nobody is shown a list of them."""
 
 
+PARTS = (tokens, datasets, originals, computed_files, described, manifests, catalogue)
+"""The last one's paths are the site's own words."""
+
+
 def make_portal_api(open_site: OpenSite) -> ASGIApp:
     """The portal's API of a site."""
     app = FastAPI(
         title="Tidemill", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     app.state.site = open_site
-    # The last one's paths are the site's own words.
-    parts = (tokens, datasets, originals, computed_files, described, manifests, catalogue)
-    for part in parts:
+    for part in PARTS:
         app.include_router(part.router, dependencies=[Depends(enter)])
-    app.state.fixed = _fixed(part.router for part in parts)
     answer_errors(app)
     return Cors(SlashesAside(Options(app)), open_site.database)
-
-
-def _fixed(routers: Iterable[APIRouter]) -> list[str]:
-    """What addresses begin with that are the same on every site."""
-    paths = (route.path for router in routers for route in router.routes if isinstance(route, Route))
-    return sorted({first for path in paths if (first := path.split("/")[1]) and "{" not in first})
 
 
 class Options:

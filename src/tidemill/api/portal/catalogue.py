@@ -17,7 +17,7 @@ from tidemill.api.portal.pages import asked, paged, top_of
 from tidemill.catalogue import browsing
 from tidemill.domain.lookups import LONGEST
 from tidemill.domain.shop_window import Noun, Window
-from tidemill.domain.vocabulary import as_key, in_address
+from tidemill.domain.vocabulary import FIXED, ORIGINALS, as_key, in_address
 from tidemill.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
@@ -39,8 +39,8 @@ def option_lists(shown: Window) -> dict[str, Noun]:
 @router.get("/")
 async def root(request: Request, shown: Shown) -> Response:
     """Where the resources are."""
-    fixed = ("computed-files", "datasets", "tokens")
-    names = [*collections(shown), *fixed, *option_lists(shown), "stats", "schema", "docs"]
+    fixed = [name for name in FIXED if name != ORIGINALS]  # whose they are must be said
+    names = [*collections(shown), *fixed, *option_lists(shown)]
     return Json({name: f"{top_of(request)}/{quote(name)}/" for name in names})
 
 
@@ -114,6 +114,6 @@ async def _values(request: Request, session: AsyncSession, shown: Window, noun: 
 def _noun(request: Request, shown: Window, collection: str) -> Noun:
     noun = collections(shown).get(collection)
     if noun is None:
-        there = ", ".join([*collections(shown), *option_lists(shown), *request.app.state.fixed])
+        there = ", ".join([*collections(shown), *option_lists(shown), *FIXED])
         raise NotFound(f"There is no {collection[:60]!r} here; there are: {there}.")
     return noun
