@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -58,17 +58,7 @@ def make_app(
     as long as the app does (ASGI lifespan).
     """
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        jobs = [asyncio.create_task(run()) for run in (feed.run, *beside)]
-        try:
-            yield {"closing": feed.closing}
-        finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(lifespan=_lifespan(feed, beside), docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.status_of = status_of
     app.include_router(downloads.router)
@@ -90,6 +80,24 @@ def make_app(
         behind_proxy=settings.behind_proxy,
         public=lambda: is_public(site.database),
     )
+
+
+def _lifespan(
+    feed: LiveFeed, beside: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+    """What works as long as the app does."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        jobs = [asyncio.create_task(run()) for run in (feed.run, *beside)]
+        try:
+            yield {"closing": feed.closing}
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    return lifespan
 
 
 class Top:
