@@ -158,6 +158,11 @@ class ScriptedApp:
         """Answer all that is held, and hold nothing more."""
         self._let_go.set()
 
+    def finish_jobs(self) -> None:
+        """Let all that was accepted (`async`) be done, however long it was to take."""
+        for job in list(self._jobs.values()):
+            job.behaviour = Behaviour.parse("async:polls=0")
+
     def start(self) -> ScriptedApp:
         """Listen; on the same port as before, if it was up before."""
         ready = threading.Event()
