@@ -105,3 +105,19 @@ async def test_bits_are_made_anew_when_what_was_written_has_been_there_for_a_whi
     await field_index.tend(database, least=0)
     assert await sql(database, notes) == []
     assert await asked(database, "age=61&diagnosis=D1") == (1, ["N7"])
+
+
+async def test_lists_may_have_numbers_of_any_length(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(field_bits, "MOST_VALUES", 2)
+    await lay(database)
+    numbers = """update item set metadata = metadata || '{"technologies": [123456789012345678901234567890, "10Xv4"]}'
+                 where name = 'N7'"""
+    decimals = """update item set metadata = metadata || '{"technologies": [0.12345678901234567890123456789]}'
+                  where name = 'N10'"""
+    await sql(database, FILL, numbers, decimals)
+    await field_index.tend(database, least=0)
+    for query in ("technologies=10Xv4", "technologies__icontains=890123456789"):
+        found = ["N7"] if query.endswith("4") else ["N10", "N7"]
+        assert sorted((await asked(database, query))[1]) == found
+        assert sorted((await asked(database, f"{query}&diagnosis=D1"))[1]) == found
+        await _facets_are_true(database, f"{query}&age__gte=0", "")

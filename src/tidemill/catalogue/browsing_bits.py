@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.browsing_sql import MOST_WORDS, Statement, all_of, cast_of, conditions_of, from_copy, searched
+from tidemill.catalogue.browsing_values import matching, rare
 from tidemill.catalogue.field_bits import SPAN, bits_of, stale_of, typed
-from tidemill.catalogue.field_index import grams_of, records_of, tally_of
+from tidemill.catalogue.field_index import records_of, tally_of
 from tidemill.db.database import Row, composed, fetch, fetch_one
 from tidemill.domain.bins import parted
 from tidemill.domain.lookups import Filter, Lookup
@@ -28,14 +28,8 @@ MOST_STALE = 6
 MOST_ROWS = 150_000
 """Items that one thing may leave, where no bits are of it: to make bits of more takes longer than to look at all."""
 
-RARE = 0.02
-"""Share of the items up to which those with some letters are looked up, rather than looking at all."""
-
 MOST_PARTED = 0.85
 """Share of the parts for all of whose texts some letters must be known, rather than looking at all."""
-
-MOST_VALUES = 5_000
-"""Values that an index is asked for at once."""
 
 _RANGES = frozenset({Lookup.GT, Lookup.GTE, Lookup.LT, Lookup.LTE, Lookup.STARTSWITH})
 _INDEXED = frozenset({Lookup.EXACT, Lookup.IN, Lookup.ISNULL, Lookup.GT, Lookup.GTE, Lookup.LT, Lookup.LTE})
@@ -204,7 +198,7 @@ async def _pieces(session: AsyncSession, made: Sieve, one: Filter) -> list[Compo
     few = None
     if column.tallied:
         few = await _few_values(session, made, column, made.condition(one, Identifier("t", "value")))
-    elif one.lookup in (Lookup.CONTAINS, Lookup.ICONTAINS) and await _rare(session, made, column, one.value):
+    elif one.lookup in (Lookup.CONTAINS, Lookup.ICONTAINS) and await rare(session, made.copy, column, one.value):
         few = _rare_ones(made, column, one.value, made.condition(one))
     return [few] if few is not None else _parted(made, column, one.lookup, one.value, made.condition(one))
 
@@ -227,17 +221,13 @@ def _parted(made: Sieve, column: Column, lookup: Lookup, value: Any, matches: Co
 
 async def _few_values(session: AsyncSession, made: Sieve, column: Column, matches: Composable) -> Composable | None:
     """Bits of the items that have one of the values that match, if these are few items."""
-    parts = {"tally": SQL("{} t").format(tally_of(made.copy.id, column)), "matches": matches}
-    params = made.rows.params | {"most": MOST_VALUES + 1}
-    rows = await fetch(session, "field_bits.values", params, parts, prepare=False)
-    if len(rows) > MOST_VALUES or sum(row["items"] for row in rows) > MOST_ROWS:
+    rows = await matching(session, made.copy, column, matches, made.rows.params)
+    if rows is None or sum(row["items"] for row in rows) > MOST_ROWS:
         return None
     values = [row["value"] for row in rows]
     pieces, field = list[Composable](), Identifier("f", column.column)
     if None in values:
         pieces.append(composed("browsing.is_null", {"value": field}))
-    if column.type == "list":
-        values = [None if value is None else orjson.dumps(value).decode() for value in values]
     given = made.rows.keep([value for value in values if value is not None], f"{cast_of(column.type)}[]")
     pieces.append(composed("browsing.in", {"value": field, "given": given}))
     return made.of_rows(SQL(" or ").join(pieces))
@@ -286,18 +276,9 @@ async def _search_in(
         few = made.of_letters(column, letters) if column.bits else await _few_values(session, made, column, letters)
         if few is not None:
             return [few]
-    elif await _rare(session, made, column, word):
+    elif await rare(session, made.copy, column, word):
         return [_rare_ones(made, column, word, _has_letters(column, given))]
     return _parted(made, column, Lookup.ICONTAINS, word, _has_letters(column, given))
-
-
-async def _rare(session: AsyncSession, made: Sieve, column: Column, letters: str) -> bool:
-    """Whether few items have the rarest piece of these letters in a field, or the name, as far as statistics know."""
-    if column.lower is None and column != made.named:
-        return False
-    params = {"index": grams_of(made.copy.id, column) if column.lower else "item_grams_idx", "letters": letters}
-    row = await fetch_one(session, "browsing.share", params)
-    return row is not None and row["share"] is not None and row["share"] < RARE
 
 
 def _rare_ones(made: Sieve, column: Column, letters: str, matches: Composable) -> Composable:

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from psycopg.sql import SQL, Composable, Literal, Placeholder
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue import browsing_bits
 from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, searched, statement
-from tidemill.catalogue.field_index import grams_of, tally_of
-from tidemill.db.database import Row, composed, fetch, fetch_one
+from tidemill.catalogue.browsing_values import matching, rare
+from tidemill.catalogue.field_index import tally_of
+from tidemill.db.database import Row, composed, fetch
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window
 
@@ -30,14 +30,8 @@ BEGIN = 10_000
 FEW = 5_000
 """Matching items up to which there is no use in looking among the first."""
 
-MOST_VALUES = 5_000
-"""Values that an index is asked for at once."""
-
 DENSE = 200_000
 """Matching items from which on they are read in order rather than sorted."""
-
-RARE = 0.02
-"""Share of the items up to which those with some letters are looked up, rather than looking at all."""
 
 MOST_SORTED = 20_000
 """Matching items up to which they are put in order."""
@@ -227,32 +221,25 @@ async def _narrowed(session: AsyncSession, copy: FieldCopy, filters: Sequence[Fi
             narrowed.append(one)
             continue
         over = from_tally(copy, column, (one,))
-        parts = {"tally": over.records, "matches": over.parts()["matches"]}
-        params = over.params | {"most": MOST_VALUES + 1}
-        values = [row["value"] for row in await fetch(session, "browsing.values", params, parts, prepare=False)]
-        narrowed.append(one if len(values) > MOST_VALUES else _one_of(one, values))
+        rows = await matching(session, copy, column, over.parts()["matches"], over.params)
+        narrowed.append(one if rows is None else _one_of(one, tuple(row["value"] for row in rows)))
     return tuple(narrowed)
 
 
 async def _rare(session: AsyncSession, copy: FieldCopy, filters: Sequence[Filter]) -> frozenset[Filter]:
-    """Of filters by letters in a text those whose rarest piece few texts have, as far as statistics know."""
+    """Of filters by letters in a text those whose rarest piece few texts have."""
     found = set()
     for one in filters:
         column = copy.columns.get(one.field)
-        if column is None or column.lower is None or one.lookup not in (Lookup.CONTAINS, Lookup.ICONTAINS):
-            continue
-        params = {"index": grams_of(copy.id, column), "letters": one.value}
-        row = await fetch_one(session, "browsing.share", params)
-        if row is not None and row["share"] is not None and row["share"] < RARE:
+        by_letters = one.lookup in (Lookup.CONTAINS, Lookup.ICONTAINS)
+        if column is not None and by_letters and await rare(session, copy, column, one.value):
             found.add(one)
     return frozenset(found)
 
 
-def _one_of(one: Filter, values: Sequence[object]) -> Filter:
-    """The filter that holds for exactly these values."""
-    if one.type != "list":
-        return Filter(one.field, one.type, Lookup.IN, tuple(values))
-    return Filter(one.field, "json", Lookup.IN, tuple(orjson.dumps(value).decode() for value in values))
+def _one_of(one: Filter, values: tuple[object, ...]) -> Filter:
+    """The filter that holds for exactly these values, of lists as JSON texts."""
+    return Filter(one.field, "json" if one.type == "list" else one.type, Lookup.IN, values)
 
 
 def _equals(filters: Sequence[Filter]) -> bool:

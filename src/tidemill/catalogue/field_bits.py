@@ -35,7 +35,7 @@ SAMPLE = 50_000
 LONGEST_BOUND = 40
 
 QUIET = 20.0
-"""Seconds for which nothing new must have been seen in a stretch before its bits are made anew: longer than a page takes,
+"""Seconds for which nothing new must have been seen in a stretch before its bits are made anew: more than a page takes,
 so that what it found by looking at a stretch is not taken for what the stretch has become."""
 
 CROWDED = 2_000

@@ -31,8 +31,9 @@ order by {order} limit %(limit)s offset %(offset)s;
 -- tally: how many items have a value that matches.
 select coalesce(sum(t.items), 0)::bigint as total from {tally} t where {matches};
 
--- values: the values that match.
-select t.value from {tally} t where {matches} group by t.value having sum(t.items) > 0 limit %(most)s;
+-- values: the values that match, and how many items have each.
+select {value} as value, sum(t.items)::bigint as items from {tally} t where {matches}
+group by t.value having sum(t.items) > 0 limit %(most)s;
 
 -- tally_facet: how many items have which value, the most frequent first.
 select t.value, sum(t.items)::bigint as total from {tally} t where {among} group by t.value having sum(t.items) > 0

@@ -95,9 +95,6 @@ from unnest({ids}::bigint[]) n group by 1
 select a.stretch, case when b.bits is null then a.bits else a.bits & ~b.bits end as bits
 from (select stretch, bit_or(bits) as bits from {bits} group by stretch) a left join ({those}) b on b.stretch = a.stretch
 
--- values: the values that match, and how many items have each.
-select t.value, sum(t.items)::bigint as items from {tally} where {matches} group by t.value having sum(t.items) > 0 limit %(most)s;
-
 -- rows: a part of `found`: what is looked up item by item.
 {name} as materialized ({rows})
 
