@@ -37,13 +37,20 @@ async def test_workers_killed_again_and_again_lose_nothing(mill: Mill, database_
         items=200, steps=["a", "b", "c"], functions=functions, use=["f", "big", "f"], tries=100, backoff=0.01
     )
     workers = [WorkerProcess(database_url, folder, log) for _ in range(2)]
+    finished = mill.finished(run)
+
+    async def further(seen: int) -> bool:
+        return executed(log).total() > seen + random.randrange(30) or await finished()
+
     try:
         for _ in range(KILLS):
             seen = executed(log).total()
-            await mill.until(lambda seen=seen: _is(executed(log).total() > seen + random.randrange(30)))
+            await mill.until(lambda seen=seen: further(seen))
+            if await finished():  # before this one could be killed
+                break
             workers.pop(random.randrange(2)).kill()
             workers.append(WorkerProcess(database_url, folder, log))
-        await mill.until(mill.finished(run), seconds=60)
+        await mill.until(finished, seconds=60)
     finally:
         for worker in workers:
             worker.kill()

@@ -23,6 +23,9 @@ from tidemill.db.models import Change, Import, Imported, Item
 from tidemill.errors import Conflict, ImportRefused, InvalidInput, NotFound
 from tidemill.runner import look
 
+MANY = 1200
+"""Records that are not all taken over before one can look."""
+
 
 @pytest.fixture(scope="module")
 def couches() -> Iterator[Couch]:
@@ -302,23 +305,23 @@ async def test_killed_in_the_middle_it_goes_on_where_it_was(
     database: Database, database_url: str, couch: Couch, tmp_path: Path
 ) -> None:
     tidemill = Program(tmp_path / "site", database_url)
-    couch.fill([{"_id": f"d{n:04d}", "n": n, "process": [COPIED]} for n in range(800)])
+    couch.fill([{"_id": f"d{n:04d}", "n": n, "process": [COPIED]} for n in range(MANY)])
     for least in (50, 200):
-        with tidemill.start("import", "couchdb", couch.bare, "--batch-size", "10") as started:
+        with tidemill.start("import", "couchdb", couch.bare, "--batch-size", "4") as started:
             async with asyncio.timeout(60):
                 while await count(database) < least:
                     await asyncio.sleep(0.01)
             started.signal(signal.SIGKILL)
             started.process.wait()
-    assert await count(database) < 800
+    assert await count(database) < MANY
     tidemill("import", "couchdb", couch.bare)
     async with database.begin() as session:
         rows = (await session.scalars(select(Item))).all()
         told = await session.scalar(select(func.count()).where(Change.kind == "item"))
     assert sorted((row.name, row.details["n"], row.revision) for row in rows) == [
-        (f"d{n:04d}", n, 1) for n in range(800)
+        (f"d{n:04d}", n, 1) for n in range(MANY)
     ]
-    assert told == 800
+    assert told == MANY
 
 
 async def count(database: Database) -> int:
