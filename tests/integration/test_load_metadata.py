@@ -773,7 +773,7 @@ async def test_metadata_are_loaded_on_a_page_that_first_says_what_it_will_do(
         assert refused.status_code == 403
         look = await press(dry_run="true")
         assert "3 projects new" in look
-        assert "Nothing was changed." in look
+        assert "Nothing was changed. Looked at" in look
         assert (await portal.projects())["SCPCP999990"]["described"] is None
         done = await press()
         assert "SCPCP999990 created" in done
@@ -784,3 +784,22 @@ async def test_metadata_are_loaded_on_a_page_that_first_says_what_it_will_do(
         assert "Nothing was written." in wrong
         assert re.search(r"SCPCP999990/samples_metadata\.csv 2 age [^.]*old", wrong)
         assert "Load now" not in wrong
+
+
+async def test_the_page_says_what_a_load_wrote_before_it_failed(
+    portal: Portal, database_url: str, tmp_path: Path
+) -> None:
+    async with portal.database.begin() as session:
+        refuse = "create function no() returns trigger language plpgsql as $$ begin raise exception 'no room'; end $$"
+        await session.execute(text(refuse))
+        last = "before insert or update on project for each row when (new.name = 'SCPCP999992')"
+        await session.execute(text(f"create trigger no {last} execute function no()"))
+    async with web_site(portal.database, database_url, tmp_path) as web:
+        answer = await web.client.post("/load-metadata", data={}, follow_redirects=True)
+        while "being l" in answer.text:
+            answer = await web.client.get("/load-metadata")
+    said = " ".join(re.sub("<[^>]+>", " ", answer.text).split())
+    assert "no room" in said
+    assert "What is listed here was written before that, and stays; the rest is as it was." in said
+    assert re.search(r"SCPCP999990 created .* SCPCP999991 created", said)
+    assert "SCPCP999992 created" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from tidemill.catalogue import metadata
 from tidemill.catalogue.metadata import LoadReport, LoadWish
+from tidemill.catalogue.metadata_write import ProjectReport
 from tidemill.db.database import Database
 from tidemill.errors import TablesRefused, TidemillError
 from tidemill.web.rendering import redirect, render, site_of
@@ -33,6 +35,9 @@ class Loading:
     wish: LoadWish
     doing: str = "The metadata files are being looked for."
     report: LoadReport | None = None
+    done: list[ProjectReport] = field(default_factory=list)
+    """The projects that are dealt with; each is written at once, so they stay whatever happens to the rest."""
+    ended_at: dt.datetime | None = None
     error: TidemillError | None = None
     task: asyncio.Task[None] | None = None
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -45,13 +50,17 @@ class Loading:
     async def run(self, database: Database) -> None:
         """Load; whatever comes of it is kept here."""
         try:
-            self.report = await metadata.load(database, self.wish, reading=self._reading, writing=self._writing)
+            self.report = await metadata.load(
+                database, self.wish, heard=self.done.append, reading=self._reading, writing=self._writing
+            )
         except TidemillError as error:
             self.error = error
             self.told = [dict(fault) for fault in error.faults] if isinstance(error, TablesRefused) else []
         except Exception as error:  # nobody awaits this task: who asks for the page is told
             log.error("a load of metadata failed", exc_info=error)
             self.error = TidemillError("Something went wrong here. The site's log has the details.")
+        finally:
+            self.ended_at = dt.datetime.now(dt.UTC)
 
     def _reading(self, files: int, of: int) -> None:
         self.doing = f"{files:,} of {of:,} files are read."
