@@ -71,9 +71,9 @@ async def test_the_late_result_of_a_frozen_worker_is_kept_and_not_applied(
         return {**document, "by": "another"}
 
     run, worker = await _frozen_in_a_step(mill, database_url, tmp_path)
-    await mill.work({"f": quick}, until=mill.finished(run), lease=1)
+    await mill.work({"f": quick}, until=mill.finished(run))
     assert await mill.states(run) == {"done": 1}
-    await _thawed(mill, worker, run)
+    await _thawed(mill, worker, run, tmp_path)
 
     first, second = await mill.attempts(run)
     assert (first["outcome"], first["error"], second["outcome"]) == ("late", None, "done")
@@ -91,9 +91,9 @@ async def test_a_late_result_can_be_promoted_where_the_task_still_stands(
         raise ValueError("not here")
 
     run, worker = await _frozen_in_a_step(mill, database_url, tmp_path)
-    await mill.work({"f": fail}, until=mill.finished(run), lease=1)
+    await mill.work({"f": fail}, until=mill.finished(run))
     assert await mill.states(run) == {"failed": 1}
-    await _thawed(mill, worker, run)
+    await _thawed(mill, worker, run, tmp_path)
 
     late = (await mill.attempts(run))[0]
     async with mill.database.begin() as session:
@@ -170,25 +170,41 @@ async def test_two_claims_at_the_same_time_never_hold_the_same_task(mill: Mill) 
         return {**document, "n": document.get("n", 0) + 1}
 
     run = await mill.start(items=100, steps=["a", "b", "c"], functions={"f": alone}, use=["f", "f", "f"])
-    await asyncio.gather(
-        *(mill.work({"f": alone}, until=mill.finished(run), slots=3, lease=5, poll=0.01) for _ in range(4))
-    )
+    await asyncio.gather(*(mill.work({"f": alone}, until=mill.finished(run), slots=3, poll=0.01) for _ in range(4)))
     assert most == 1
     assert {a["fence"] for a in await mill.attempts(run)} == {1, 2, 3}
     assert await audit(mill.database, mill.documents, run) == {"done": 100}
 
 
 async def _frozen_in_a_step(mill: Mill, url: str, folder: Path) -> tuple[int, WorkerProcess]:
-    """A run of one item whose only step a frozen worker has in hand."""
+    """A run of one item whose only step a frozen worker has in hand, beyond its lease."""
     log = folder / "log"
     run = await mill.start(items=1, steps=["a"], functions=steps(log, 0), use=["f"], tries=1)
-    worker = WorkerProcess(url, folder / "documents", log, lease=1, seconds=0.2)
+    address = f"{url}?application_name=frozen"
+    worker = WorkerProcess(address, folder / "documents", log, lease=30, seconds=0, go=folder / "go")
     await mill.until(lambda: _is(executed(log).total() == 1))
     worker.freeze()
+    while await _in_a_transaction(mill):  # whose locks nobody could wait for
+        worker.thaw()
+        worker.freeze()
+    async with mill.database.begin() as session:
+        await session.execute(text("update task set lease_until = now() - interval '1 second'"))
+        await fetch(session, "tasks.expire")
     return run, worker
 
 
-async def _thawed(mill: Mill, worker: WorkerProcess, run: int) -> None:
+async def _in_a_transaction(mill: Mill) -> bool:
+    """Whether the frozen worker is in the midst of one, once the server has done all that it was asked to."""
+    query = "select state from pg_stat_activity where datname = current_database() and application_name = 'frozen'"
+    states = ["active"]
+    while "active" in states:
+        async with mill.database.begin() as session:
+            states = list(await session.scalars(text(query)))
+    return any(state != "idle" for state in states)
+
+
+async def _thawed(mill: Mill, worker: WorkerProcess, run: int, folder: Path) -> None:
+    (folder / "go").touch()
     worker.thaw()
     await mill.until(lambda: _some_outcome(mill, run, "late"))
     assert await worker.stop() == 0

@@ -28,13 +28,21 @@ class WorkerProcess:
     """Starts at once; working when its first step is in the log."""
 
     def __init__(
-        self, url: str, documents: Path, log: Path, *, lease: float = 1.0, slots: int = 8, seconds: float = 0.02
+        self,
+        url: str,
+        documents: Path,
+        log: Path,
+        *,
+        lease: float = 1.0,
+        slots: int = 8,
+        seconds: float = 0.02,
+        go: Path | None = None,
     ) -> None:
         root = Path(__file__).parents[2]
         paths = [str(root), str(Path(tidemill.__file__).parents[1])]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.worker_process", url, str(documents), str(log), str(lease), str(slots),
-             str(seconds)],
+             str(seconds), str(go or "")],
             cwd=root, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -48,7 +56,9 @@ class WorkerProcess:
         self.process.wait()
 
     def freeze(self) -> None:
+        """Stop it where it stands, and return once it does."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -59,13 +69,16 @@ class WorkerProcess:
         return await asyncio.to_thread(self.process.wait, 30)
 
 
-def steps(log: Path, seconds: float) -> dict[str, Callable[..., Any]]:
-    """`f`: a step that takes up to `seconds`. `big`: the same with an output that goes to the document store."""
+def steps(log: Path, seconds: float, go: Path | None = None) -> dict[str, Callable[..., Any]]:
+    """`f`: a step that takes up to twice `seconds`, and goes on when the file `go` is there. `big`: the same with an
+    output that goes to the document store."""
 
     async def work(document: Json, parameters: Json) -> Json:
         with log.open("a") as lines:
             lines.write(f"{document['item']}\t{parameters['name']}\t{os.getpid()}\n")
         await asyncio.sleep(random.uniform(0, 2 * seconds))
+        while go is not None and not go.exists():
+            await asyncio.sleep(0.01)
         return {**document, "path": [*document.get("path", []), parameters["name"]], "by": os.getpid()}
 
     async def big(document: Json, parameters: Json) -> Json:
@@ -74,7 +87,7 @@ def steps(log: Path, seconds: float) -> dict[str, Callable[..., Any]]:
     return {"f": work, "big": big}
 
 
-async def _work(url: str, documents: str, log: str, lease: str, slots: str, seconds: str) -> None:
+async def _work(url: str, documents: str, log: str, lease: str, slots: str, seconds: str, go: str) -> None:
     from tidemill.db.database import Database
     from tidemill.executors.registry import make_executors
     from tidemill.runner.link import DatabaseLink
@@ -84,7 +97,7 @@ async def _work(url: str, documents: str, log: str, lease: str, slots: str, seco
     async def address() -> str:
         return url
 
-    functions = steps(Path(log), float(seconds))
+    functions = steps(Path(log), float(seconds), Path(go) if go else None)
     worker = Worker(
         DatabaseLink(Database(address)),
         make_executors(functions=functions),
@@ -98,6 +111,6 @@ async def _work(url: str, documents: str, log: str, lease: str, slots: str, seco
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for word in ("url", "documents", "log", "lease", "slots", "seconds"):
+    for word in ("url", "documents", "log", "lease", "slots", "seconds", "go"):
         parser.add_argument(word)
     asyncio.run(_work(**vars(parser.parse_args())))
