@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue import browsing_pages
 from tidemill.catalogue.browsing_sql import Statement, statement
-from tidemill.catalogue.field_index import NAMED
+from tidemill.catalogue.field_copy import NAMED
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.lookups import Filter, read_filters, read_ordering
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window

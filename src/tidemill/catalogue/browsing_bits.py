@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tidemill.catalogue.browsing_sql import MOST_WORDS, Statement, all_of, cast_of, conditions_of, from_copy, searched
 from tidemill.catalogue.browsing_values import matching, rare
-from tidemill.catalogue.field_bits import SPAN, bits_of, stale_of, typed
-from tidemill.catalogue.field_index import records_of, tally_of
+from tidemill.catalogue.field_bits import SPAN, typed
+from tidemill.catalogue.field_copy import bits_of, records_of, stale_of, tally_of
 from tidemill.db.database import Row, composed, fetch, fetch_one
 from tidemill.domain.bins import parted
 from tidemill.domain.lookups import Filter, Lookup

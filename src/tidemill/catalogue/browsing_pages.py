@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tidemill.catalogue import browsing_bits
 from tidemill.catalogue.browsing_sql import Statement, from_copy, from_tally, searched, statement
 from tidemill.catalogue.browsing_values import matching, rare
-from tidemill.catalogue.field_index import tally_of
+from tidemill.catalogue.field_copy import tally_of
 from tidemill.db.database import Row, composed, fetch
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window

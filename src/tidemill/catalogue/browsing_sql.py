@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 
-from tidemill.catalogue.field_index import records_of, tally_of
+from tidemill.catalogue.field_copy import records_of, tally_of
 from tidemill.db.database import composed
 from tidemill.domain.lookups import Filter, Lookup
 from tidemill.domain.shop_window import Column, FieldCopy, Noun, Window

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.sql import SQL, Composable
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tidemill.catalogue.field_index import grams_of, tally_of
+from tidemill.catalogue.field_copy import grams_of, tally_of
 from tidemill.db.database import Row, fetch, fetch_one
 from tidemill.domain.shop_window import Column, FieldCopy
 
@@ -23,7 +23,7 @@ async def matching(
     session: AsyncSession, copy: FieldCopy, column: Column, matches: Composable, params: Mapping[str, Any]
 ) -> list[Row] | None:
     """The values `t.value` of a tallied field that match, and how many items have each: `value, items`; None where an
-    index should not be asked for so many. Lists come as JSON texts, as the database writes them: a number in them may be
+    index should not be asked for so many. Lists come as JSON texts, as the database writes them: a number in one may be
     longer than any that this process can read and write again."""
     value = SQL("t.value::text" if column.type == "list" else "t.value")
     parts = {"tally": tally_of(copy.id, column), "value": value, "matches": matches}

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from tidemill.catalogue.field_copy import SCHEMA, bits_of, stale_of
 from tidemill.db.database import Row, composed
 from tidemill.domain.shop_window import Column
 
@@ -41,19 +42,7 @@ so that what it found by looking at a stretch is not taken for what the stretch 
 CROWDED = 2_000
 """Notes of writes above the number of stretches from which on they are put together."""
 
-SCHEMA = "tidemill_fields"
-
 Connection = psycopg.AsyncConnection[Row]
-
-
-def bits_of(id_: int, column: Column) -> Composable:
-    """The bits of one of a copy's columns."""
-    return Identifier(SCHEMA, f"bits_{id_}_{column.column}")
-
-
-def stale_of(id_: int) -> Composable:
-    """In which stretches somebody wrote."""
-    return Identifier(SCHEMA, f"stale_{id_}")
 
 
 async def lay_notes(connection: Connection, id_: int, records: Composable) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
 
@@ -22,6 +22,7 @@ import structlog
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from tidemill.catalogue import field_bits
+from tidemill.catalogue.field_copy import NAMED, Copy, bits_of, grams_of, stale_of
 from tidemill.db.database import Database, Row, composed, fetch_one, translated
 from tidemill.domain.shop_window import Column
 from tidemill.errors import DatabaseBusy
@@ -44,61 +45,10 @@ CHUNK = 20_000
 CROWDED = 2_000
 """Rows of a tally above the number of its values from which on they are added up."""
 
-SCHEMA = "tidemill_fields"
 _TYPES = {"integer": "numeric", "number": "numeric", "boolean": "boolean", "list": "jsonb"}
 _PIECES = {"integer": "number", "number": "number", "boolean": "boolean", "list": "list"}
 
-NAMED = Column("", "text", "name", parts=True)
-"""Items' names, parted as a field with many values is."""
-
 Connection = psycopg.AsyncConnection[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One copy: the names of all that belongs to it."""
-
-    id: int
-    columns: tuple[Column, ...]
-    named: Column = NAMED
-
-    @property
-    def records(self) -> Composable:
-        return Identifier(SCHEMA, f"record_{self.id}")
-
-    @property
-    def keep(self) -> Composable:
-        return Identifier(SCHEMA, f"keep_{self.id}")
-
-    @property
-    def count(self) -> Composable:
-        return Identifier(SCHEMA, f"count_{self.id}")
-
-    def tally(self, column: Column) -> Composable:
-        return tally_of(self.id, column)
-
-    @property
-    def with_bits(self) -> list[Column]:
-        return [column for column in (*self.columns, self.named) if column.bits or column.parts]
-
-    @property
-    def tallied(self) -> list[Column]:
-        return [column for column in self.columns if column.tallied]
-
-
-def records_of(id_: int) -> Composable:
-    """The table of a copy."""
-    return Identifier(SCHEMA, f"record_{id_}")
-
-
-def tally_of(id_: int, column: Column) -> Composable:
-    """The tally of one of its columns."""
-    return Identifier(SCHEMA, f"tally_{id_}_{column.column}")
-
-
-def grams_of(id_: int, column: Column) -> str:
-    """The name of the index on the pieces of a column's texts."""
-    return f"grams_{id_}_{column.column}"
 
 
 async def tend(database: Database, *, least: int = LEAST, most_values: int = MOST_VALUES) -> None:
@@ -221,7 +171,7 @@ async def _with_bits(connection: Connection, copy: Copy) -> Copy:
     await field_bits.lay(connection, copy.id, [(column, _type(column.type)) for column in copy.with_bits])
     await _refresh(connection, copy, quiet=0)
     for column in copy.with_bits:
-        await _do(connection, "settle", {"records": field_bits.bits_of(copy.id, column)})
+        await _do(connection, "settle", {"records": bits_of(copy.id, column)})
     return copy
 
 
@@ -359,9 +309,9 @@ async def _drop(connection: Connection, copy: Copy) -> None:
         for function in (copy.keep, copy.count):
             signature = SQL("{}()").format(function)
             await _do(connection, "drop_function", {"function": signature})
-        bits = [field_bits.bits_of(copy.id, column) for column in (*copy.columns, copy.named)]
+        bits = [bits_of(copy.id, column) for column in (*copy.columns, copy.named)]
         tallies = [copy.tally(column) for column in copy.columns]
-        for table in (copy.records, *tallies, *bits, field_bits.stale_of(copy.id)):
+        for table in (copy.records, *tallies, *bits, stale_of(copy.id)):
             await _do(connection, "drop_table", {"table": table})
         await connection.execute(composed("field_index.forget", {}), {"id": copy.id}, prepare=False)
     await _do(connection, "impatience")
