@@ -428,6 +428,20 @@ async def test_a_store_that_does_not_answer_is_not_one_that_lost_its_packages(
     assert (checked.seen, checked.amiss, checked.unseen) == (0, [], [unseen])
 
 
+async def test_what_has_expired_is_not_published_again_nor_looked_for(portal: Portal) -> None:
+    """As datasets do."""
+    begun = await portal.made()
+    await portal.run_sql("update computed_file set expires_at = now() - interval '1 day' where name = 'S1.zip'")
+    assert [one.name for one in await portal.remove()] == ["S1.zip"]
+    assert (await portal.register(), portal.registrar.refused) == ([], {})
+    async with portal.database.begin() as session:
+        shown = {row["name"]: row["state"] for row in await computed_files.listing(session)}
+    assert shown == {"P1_ALL.zip": "current", "S1.zip": "expired", "S2.zip": "current"}
+    await portal.rerun(begun.run, "S1.zip")
+    await portal.work(begun.run)
+    assert [one.name for one in await portal.register()] == ["S1.zip"]
+
+
 async def test_a_folder_that_is_not_there_is_not_one_that_lost_its_packages(portal: Portal) -> None:
     """The disk that it lies on is not mounted."""
     await portal.made()

@@ -14,7 +14,7 @@ select pg_current_snapshot()::text as seen, coalesce(array_agg(item_id), '{}') a
 
 -- due: packages whose newest result is not what is current, in order, from :after on; of these :items if named. A result of an
 -- earlier run than the current one's does not come back, whatever becomes of the newer run; nor does one of a run that a purge has
--- put an end to.
+-- put an end to, nor one whose time was over and whose bytes are gone.
 select i.id as item, i.name, t.id as task, a.fence, encode(a.input, 'hex') as plan, encode(a.output, 'hex') as output
 from item i
 cross join lateral (
@@ -30,6 +30,8 @@ left join computed_file c on c.item_id = i.id and c.replaced_at is null
 left join task b on b.id = c.task_id
 where i.kind = 'package' and i.name > %(after)s and (%(items)s::bigint[] is null or i.id = any(%(items)s::bigint[]))
   and (c.task_id, c.fence) is distinct from (t.id, a.fence) and (b.run_id is null or b.run_id <= t.run_id)
+  and not exists (select from computed_file o where o.item_id = i.id and o.task_id = t.id and o.fence = a.fence
+                  and o.removed_at is not null and o.expires_at < now())
 order by i.name limit %(n)s;
 
 -- hold: a package, kept from other registrars and removers until the transaction ends.
@@ -112,6 +114,7 @@ select c.id, i.name, i.id as item_id, coalesce(c.package, i.metadata ->> 'packag
             when c.replaced_at is not null and made.run_id <= (i.metadata ->> 'after_run')::bigint then 'retired'
             when c.replaced_at is not null then 'replaced'
             when newest.state in ('waiting', 'running', 'submitted') then 'being built'
+            when newest.state = 'done' and c.id is null and result.over then 'expired'
             when newest.state = 'done' and result.fence is not null
                  and newest.run_id > coalesce((i.metadata ->> 'after_run')::bigint, 0) and (c.id is null or made.run_id <= newest.run_id)
                  and (newest.id, result.fence) is distinct from (c.task_id, c.fence) then 'being checked'
@@ -131,7 +134,9 @@ left join lateral (
     select t.id, t.step, t.state, t.run_id, t.reason from task t where t.item_id = i.id order by t.run_id desc limit 1
 ) newest on true
 left join lateral (
-    select a.fence from attempt a
+    select a.fence, exists (select from computed_file o where o.item_id = i.id and o.task_id = newest.id and o.fence = a.fence
+                            and o.removed_at is not null and o.expires_at < now()) as over
+    from attempt a
     where a.task_id = newest.id and a.step = newest.step and a.outcome = 'done' and a.superseded_at is null
     order by a.fence desc limit 1
 ) result on true
