@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from tests.faults.proxy import proxied
+from tests.faults.proxy import COMMITTED, proxied
 from tests.remote import working
 from tests.site import Mill
 
@@ -125,3 +125,54 @@ async def test_what_was_claimed_is_kept_when_asking_for_its_app_is_cut(mill: Mil
             await mill.until(mill.finished(run))
         assert proxy.cuts == 1
     assert [(task["state"], task["fence"]) for task in await mill.tasks(run)] == [("done", 1)] * 3
+
+
+async def test_what_was_claimed_unheard_is_given_back_by_a_worker_that_leaves(mill: Mill, database_url: str) -> None:
+    looked, given = asyncio.Event(), asyncio.Event()
+
+    def note(said: bytes) -> bool:
+        if b"tasks.adopt" in said:
+            looked.set()
+        return False
+
+    def lose(said: bytes) -> bool:
+        if b"item-0" in said:
+            given.set()
+        if not given.is_set() or COMMITTED not in said or proxy.cuts:
+            return False
+        worker.stop()
+        return True
+
+    async with proxied(database_url) as proxy:
+        worker = _worker(mill, proxy.url, {"f": same})
+        proxy.cut_after, proxy.lose_answer = note, lose
+        job = asyncio.create_task(worker.run())
+        await asyncio.wait_for(looked.wait(), 60)  # from here on only claims commit
+        run = await mill.start(items=1, steps=["a"], functions={"f": same}, use=["f"], tries=1)
+        await asyncio.wait_for(job, 60)
+        assert proxy.cuts == 1
+    (task,) = await mill.tasks(run)
+    assert (task["state"], task["tries"]) == ("waiting", 0)
+    assert task["fence"] == 1, "it was claimed"
+
+
+async def test_a_worker_that_leaves_is_not_kept_from_it_by_a_cut(mill: Mill, database_url: str) -> None:
+    begun = asyncio.Event()
+
+    async def endless(document: Json, parameters: Json) -> Json:
+        begun.set()
+        await asyncio.Event().wait()
+        return document
+
+    run = await mill.start(items=1, steps=["a"], functions={"f": endless}, use=["f"])
+    async with proxied(database_url) as proxy:
+        proxy.cut_after = lambda said: b"tasks.release" in said and proxy.cuts < 1
+        worker = _worker(mill, proxy.url, {"f": endless})
+        job = asyncio.create_task(worker.run())
+        await asyncio.wait_for(begun.wait(), 60)
+        worker.abandon()
+        await asyncio.wait_for(job, 60)
+        assert proxy.cuts == 1
+    assert await mill.states(run) == {"waiting": 1}
+    async with mill.database.begin() as session:
+        assert await session.scalar(text("select count(*) from worker where stopped_at is null")) == 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from tidemill.db.database import Row
-from tidemill.errors import DatabaseRefused, DatabaseUnavailable
+from tidemill.errors import AccessRefused, DatabaseRefused, DatabaseUnavailable
 from tidemill.runner.link import Exchanging, Link
 from tidemill.runner.results import Result, refused
 
@@ -17,6 +17,9 @@ log = structlog.get_logger()
 MOST_RESULTS = 1000
 SHORT = 1.0
 """Seconds; a longer pause ends when the worker is told to stop."""
+
+MOST_CUTS = 3
+"""Times that a worker which leaves bears a site out of reach; then its leases decide."""
 
 
 class Handing:
@@ -99,3 +102,18 @@ class Patience:
         if self._failures:
             log.info("the site is in reach again")
             self._failures = 0
+
+
+async def say_all(words: Iterable[Callable[[], Awaitable[object]]], link: Link) -> None:
+    """A worker's last words to its site, in order. A cut costs a try, and not what is still to be said."""
+    cuts = 0
+    for word in words:
+        while cuts < MOST_CUTS:
+            try:
+                await word()
+                break
+            except DatabaseUnavailable:
+                cuts += 1
+                await asyncio.sleep(link.pause(0))
+            except AccessRefused:
+                return

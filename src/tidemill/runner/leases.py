@@ -78,6 +78,13 @@ class Leases:
             for row in await self.side.ask("tasks.cancelled", tasks=lost):
                 self._drop(sent[row["id"], row["fence"]])
 
+    async def release(self) -> None:
+        """Give back what is in hand, but for what is on its way."""
+        outbox = self.link.outbox
+        rows = [{"task": key[0], "fence": key[1]} for key in self.held if outbox is None or not outbox.holds(key)]
+        if rows:
+            await self.side.ask("tasks.release", tasks=rows, notify=True)
+
     async def tell(self) -> None:
         """Pass on what attempts report, progress and lines of log, while people may be looking on."""
         while True:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -18,7 +17,7 @@ from tidemill.executors.contract import Executor
 from tidemill.executors.workbench import Workbench
 from tidemill.runner.attempts import Attempts, Held
 from tidemill.runner.exchange import Abilities
-from tidemill.runner.handing import Handing, Patience, first_set
+from tidemill.runner.handing import Handing, Patience, first_set, say_all
 from tidemill.runner.leases import Key, Leases
 from tidemill.runner.link import Link
 from tidemill.runner.processes import Process
@@ -326,22 +325,21 @@ class Worker:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
         await self._leases.close()
-        with suppress(DatabaseUnavailable, AccessRefused):
-            if self._finished:
-                results, self._finished = self._finished, []
-                await self._hand_in(results, 0)
-                await self._close_runs()
-            rows: list[dict[str, Any]] = [
-                {"task": one.task["id"], "fence": one.task["fence"]}
-                for one in self._held.values()
-                if self._outbox is None or not self._outbox.holds(one.key)
-            ]
-            if rows:
-                await self._side.ask("tasks.release", tasks=rows, notify=True)
-            await self._side.ask("workers.retire")
+        words = (self._hand_in_last, self._close_runs, self._leases.release, lambda: self._side.ask("workers.retire"))
+        await say_all(words, self._link)
         for executor in self._executors.values():
             await executor.close()
         if self._outbox is not None:
             await self._outbox.close()
         await self._exchange.close()
         await self._side.close()
+
+    async def _hand_in_last(self) -> None:
+        """What is finished; and what was perhaps claimed for us, of which we never heard, goes back."""
+        if self._finished or self._unsure:
+            results, self._finished = self._finished, []
+            try:
+                await self._hand_in(results, 0)
+            except DatabaseUnavailable:
+                self._finished[:0] = results
+                raise
