@@ -8,8 +8,10 @@ import os
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -30,7 +32,11 @@ _CLONING = {True: "strategy file_copy", False: ""}
 _AHEAD = pytest.StashKey[Ahead]()
 
 # How long something takes says how busy the machine is, not that it is wrong.
-hypothesis_settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# All runs try the same examples; to look for others: pytest --hypothesis-profile=chance
+for _name, _same in (("unhurried", True), ("chance", False)):
+    hypothesis_settings.register_profile(
+        _name, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=_same
+    )
 hypothesis_settings.load_profile("unhurried")
 
 
@@ -66,7 +72,10 @@ def _server_folder(shared: Path) -> Path:
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 4 << 30:
         return shared
-    folder = memory / f"tidemill-tests-{os.getuid()}" / shared.name
+    # The name alone comes again once the folder for temporary files has been emptied, and this one has not.
+    with (shared / "began").open("a") as began:
+        moment = os.fstat(began.fileno()).st_mtime_ns
+    folder = memory / f"tidemill-tests-{os.getuid()}" / f"{shared.name}-{moment}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -78,6 +87,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if whole and not os.environ.get("PYTEST_XDIST_WORKER"):
         shared: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         config.stash[_AHEAD] = Ahead(Path(os.environ.get("TIDEMILL_TEST_CEPH") or shared / "ceph"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was skipped, and why: nobody should take a room for tried that was passed by."""
+    skipped: Counter[tuple[str, str]] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not (why := why.removeprefix("Skipped: ")).startswith("does not apply"):
+            skipped[report.nodeid.partition("::")[0], why] += 1
+    if skipped:
+        terminalreporter.section(f"NOT TRIED HERE: {skipped.total()} tests were skipped", "!", yellow=True, bold=True)
+        for (file, why), number in sorted(skipped.items()):
+            terminalreporter.line(f"{number:4} of {file}: {why}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -134,7 +156,18 @@ def database_url(server: str) -> Iterator[str]:
         )
     yield _with_database(server, name)
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+        _drop(connection, name)
+
+
+def _drop(connection: psycopg.Connection[Any], name: str) -> None:
+    """Drop a database; on a busy machine those who are in it may take longer to go than the server waits for them."""
+    for last in (False, False, False, True):
+        try:
+            connection.execute(f"drop database {name} with (force)".encode())
+            return
+        except psycopg.errors.ObjectInUse:
+            if last:
+                raise
 
 
 @pytest.fixture

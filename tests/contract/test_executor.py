@@ -172,7 +172,7 @@ async def test_failed_gives_the_reason_in_words(engine: Engine) -> None:
 
 async def test_an_app_that_is_down_is_not_the_items_fault(engine: Engine) -> None:
     if not engine.can_be_down:
-        pytest.skip("a function in the worker cannot be down")
+        pytest.skip("does not apply: a function in the worker cannot be down")
     engine.behave("down")
     assert isinstance(await engine.finish(engine.work()), Unavailable)
 
@@ -191,7 +191,7 @@ async def test_collecting_twice_gives_the_same(engine: Engine) -> None:
     work = engine.work()
     answer = await engine.submit(work)
     if not isinstance(answer, Submitted):
-        pytest.skip("finishes within submit")
+        pytest.skip("does not apply: it finishes within submit")
     await engine.finished(work, answer.handle)
     first = await engine.executor.collect(work, answer.handle)
     assert isinstance(first, Done)
@@ -215,7 +215,7 @@ async def test_cancelled_work_does_not_end_well(engine: Engine) -> None:
     work = engine.work()
     answer = await engine.submit(work)
     if not isinstance(answer, Submitted):
-        pytest.skip("finishes within submit")
+        pytest.skip("does not apply: it finishes within submit")
     await engine.executor.cancel(work, answer.handle)
     await engine.finished(work, answer.handle)
     assert isinstance(await engine.executor.collect(work, answer.handle), Failed)
@@ -223,7 +223,7 @@ async def test_cancelled_work_does_not_end_well(engine: Engine) -> None:
 
 async def test_work_that_the_engine_forgot_is_finished_and_failed(engine: Engine) -> None:
     if not engine.submits:
-        pytest.skip("finishes within submit")
+        pytest.skip("does not apply: it finishes within submit")
     handle = {"job": "99", "status_url": f"{engine.app.url}status/99"}
     assert await engine.executor.poll(engine.work(), handle) is None
     outcome = await engine.executor.collect(engine.work(), handle)
