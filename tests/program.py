@@ -22,7 +22,7 @@ from tests.apps import ScriptedApp
 from tests.forge import Forge
 
 TIDEMILL = Path(sys.executable).with_name("tidemill")
-PATIENCE = 60.0
+PATIENCE = 180.0
 FORGE = Forge()
 
 
@@ -95,6 +95,7 @@ class Started:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.said = ""
+        self._saying = threading.Lock()
         self._readers = [
             threading.Thread(target=self._read, args=(stream,)) for stream in (process.stdout, process.stderr) if stream
         ]
@@ -103,7 +104,8 @@ class Started:
 
     def _read(self, stream: Any) -> None:
         for line in stream:
-            self.said += line.decode()
+            with self._saying:
+                self.said += line.decode()
 
     def until(self, pattern: str) -> re.Match[str]:
         """Wait until it has said something; fails if it ends before."""

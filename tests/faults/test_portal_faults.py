@@ -260,7 +260,7 @@ def test_what_a_killed_worker_had_in_hand_is_packed_by_the_next(portal: Portal) 
     portal.program("sync-original-files")
     run = portal.program("dispatch-to-batch", "--project-id", "P1", "--json").json
     with portal.program.start("worker") as worker:
-        until(lambda: "running" in json.dumps(portal.program("runs", "--json").json))
+        until(lambda: any(run["running"] for run in portal.program("runs", "--json").json))
         worker.signal(signal.SIGKILL)
         worker.end()
     with up(portal.program) as client:

@@ -116,7 +116,10 @@ async def _cut(mill: Mill) -> None:
     with suppress(DatabaseUnavailable):
         async with mill.database.begin() as session:
             await session.execute(
-                text("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cut me'")
+                text(
+                    "select pg_terminate_backend(pid) from pg_stat_activity "
+                    "where application_name = 'cut me' and datname = current_database()"
+                )
             )
 
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from tests.program import Program
 from tests.site import Mill
+from tests.zones import quiet_zone
 
 from tidemill.db.database import Database
 from tidemill.storage.documents import DocumentStore
@@ -147,9 +148,11 @@ async def test_what_a_new_version_affects_is_done_again(mill: Mill, tidemill: Pr
 async def test_the_week_is_summed_up(mill: Mill, tidemill: Program) -> None:
     run = await mill.start(items=3, steps=["fit"], functions={"f": cold}, use=["f"], tries=1)
     await mill.work({"f": cold}, until=mill.finished(run))
-    said = await told(tidemill, "summary", "--zone", "Europe/Berlin")
+    zone = ("--zone", quiet_zone("Europe/Berlin", "Asia/Tokyo"))
+    said = await told(tidemill, "summary", *zone)
     assert "Items: 3 (0) added" in said
     assert re.search(r"fit +2 +1 ", said)
     assert "1 × ValueError: # K is too warm (first item-2, run 1)" in said
-    assert (await as_json(tidemill, "summary"))["totals"]["done"] == 2
+    assert (await as_json(tidemill, "summary", *zone))["totals"]["done"] == 2
+    assert (await as_json(tidemill, "summary"))["zone"] == "UTC"
     assert "is no week" in await told(tidemill, "summary", "--week", "yesterday", code=3)

@@ -155,15 +155,15 @@ async def test_a_window_pages_filters_and_searches(database: Database) -> None:
 
 async def test_a_running_task_is_measured_against_its_apps_median(database: Database) -> None:
     made = await make_run(database, items=3, steps=1)
-    await _do(database, WORKER, FINISH, ATTEMPT, position=0, state="done", step=0, seconds=100, steps=1, low=0, high=0)
+    await _do(database, WORKER, FINISH, ATTEMPT, position=0, state="done", step=0, seconds=1000, steps=1, low=0, high=0)
     running = """update task set state = 'running', worker_id = 1, lease_until = now() + interval '1 minute',
                  started_at = now() - make_interval(secs => %(ago)s), progress = %(progress)s where position = %(at)s"""
-    await _do(database, running, ago=25, progress=None, at=1)
-    await _do(database, running, ago=25, progress=0.75, at=2)
+    await _do(database, running, ago=250, progress=None, at=1)
+    await _do(database, running, ago=250, progress=0.75, at=2)
     async with database.begin() as session:
         tasks = (await look.window(session, made.run)).tasks
     assert tasks[1]["estimate"] == pytest.approx(0.25, abs=0.05)
-    assert tasks[1]["median"] == pytest.approx(100, abs=1)
+    assert tasks[1]["median"] == pytest.approx(1000, abs=1)
     assert (tasks[2]["progress"], tasks[2]["estimate"]) == (0.75, None), "what the app reports is no estimate"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from tests.site import Mill
+from tests.zones import quiet_zone
 
 from tidemill.db.database import Database
 from tidemill.domain.weeks import week_of
@@ -16,6 +17,8 @@ from tidemill.runner.summary import Summary, summary
 from tidemill.storage.documents import DocumentStore
 
 Json = dict[str, Any]
+ZONE = quiet_zone("UTC", "Asia/Tokyo")
+"""In which no week ends while a test is at work."""
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ async def put(mill: Mill, *statements: str) -> None:
             await session.execute(text(statement))
 
 
-async def look(mill: Mill, week: str | None = None, zone: str = "UTC") -> Summary:
+async def look(mill: Mill, week: str | None = None, zone: str = ZONE) -> Summary:
     async with mill.database.begin() as session:
         return await summary(session, week, zone)
 
@@ -55,7 +58,7 @@ async def a_week_ago(mill: Mill) -> str:
     )
     async with mill.database.begin() as session:
         now = (await session.execute(text("select now()"))).scalar_one()
-    return week_of(now - dt.timedelta(days=7), "UTC").name
+    return week_of(now - dt.timedelta(days=7), ZONE).name
 
 
 async def test_a_week_tells_what_came_what_was_done_and_what_failed(mill: Mill) -> None:
@@ -117,7 +120,7 @@ async def test_time_without_a_worker_is_told_as_far_as_it_is_known(mill: Mill) -
         "('b', 1, 1, '{}', '2026-03-02 11:00', '2026-03-03 00:00', '2026-03-03 00:00'), "
         "('b', 2, 1, '{}', '2026-03-03 06:00', '2026-03-08 00:00', null)",
     )
-    told = (await look(mill, week)).work
+    told = (await look(mill, week, "UTC")).work
     assert (told.workers, told.hosts) == (3, {"a": 1, "b": 2})
     assert told.down == (6 + 24) * 3600
     assert (told.longest_gap, told.longest_gap_at) == (24 * 3600, dt.datetime(2026, 3, 8, tzinfo=dt.UTC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -189,10 +190,10 @@ async def test_the_database_is_asked_about_once_a_second_and_use_is_noted(databa
             asked += 1
             return await super()._look_up(key)
 
-    keyring = Counting(database)
+    keyring, began = Counting(database), time.monotonic()
     for _ in range(200):
         assert await keyring.holder(token) is not None
-    assert asked <= 2
+    assert asked <= 2 + (time.monotonic() - began)
     async with database.begin() as session:
         (row,) = await tokens.listing(session)
     assert row["used_at"] is not None
