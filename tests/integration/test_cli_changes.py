@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import psycopg
@@ -14,6 +15,7 @@ INSERT = (
     "insert into change (kind, run_id, position, state)"
     " select 'run', 1, n, 'done' from generate_series(%s::int, %s::int) n"
 )
+OTHERS = "select from pg_stat_activity where datname = current_database() and backend_xid is not null"
 
 
 @pytest.fixture
@@ -25,6 +27,8 @@ def sql(program: Program, statement: str, *values: object) -> None:
     assert program.database_url is not None
     with psycopg.connect(program.database_url, autocommit=True) as connection:
         connection.execute(statement.encode(), values)
+        while connection.execute(OTHERS).fetchone():  # a duty, a vacuum: until it ends, the feed may wait
+            time.sleep(0.01)
 
 
 def positions(lines: list[str]) -> list[int]:

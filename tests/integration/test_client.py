@@ -267,6 +267,7 @@ async def test_two_with_one_cursor_leave_nothing_out_and_never_turn_it_back(
 
 async def test_a_loop_that_falls_behind_the_feed_is_told(database: Database, web: Web, client: Client) -> None:
     await insert(database, range(3))
+    await the_feed_tells_all(database)
     async with database.begin() as session:
         await session.execute(text("update change set at = now() - interval '2 days'"))
         assert await pruning.prune(session, 1) == 3

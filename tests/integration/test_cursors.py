@@ -26,8 +26,8 @@ async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIte
         yield site
 
 
-async def made(database: Database, count: int, days: int = 0) -> list[str]:
-    """So many changes, so many days old; their positions."""
+async def made(database: Database, count: int, days: int = 0, *, told: bool = True) -> list[str]:
+    """So many changes, so many days old; their positions. `told`: the feed tells of them all by now."""
     connection = await database.connect()
     async with connection:
         for number in range(count):
@@ -35,6 +35,8 @@ async def made(database: Database, count: int, days: int = 0) -> list[str]:
         await connection.execute(
             "update change set at = now() - make_interval(days => %s) where at > now() - interval '1 h'", [days]
         )
+    if told:
+        await the_feed_tells_all(database)
     async with database.begin() as session:
         rows = await session.execute(text("select xid::text || '-' || id as seq from change order by xid, id"))
         return [row.seq for row in rows][-count:]
@@ -177,7 +179,7 @@ async def test_pruning_goes_chunk_by_chunk_to_the_first_that_is_young(
 async def test_nothing_is_removed_before_an_open_transaction(database: Database) -> None:
     async with database.begin() as early:
         await early.execute(text("insert into change (kind, position) values ('task', 99)"))
-        old = await made(database, 3, days=400)
+        old = await made(database, 3, days=400, told=False)
         async with database.begin() as session:
             assert await pruning.prune(session, 365) == 0
     assert len(await read(database, "0")) == 4

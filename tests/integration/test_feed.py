@@ -185,6 +185,7 @@ async def test_positions_begin_before_the_first_change(database: Database) -> No
     connection = await database.connect()
     async with connection:
         await connection.execute(INSERT, {"n": 7})
+    await the_feed_tells_all(database)
     assert [result["position"] for result in (await _page(database, changes.START)).results] == [None, 7]
 
 
@@ -198,8 +199,10 @@ async def test_other_bytes_of_a_file_are_a_change_of_its_items(database: Databas
 
     async def told() -> list[str]:
         """The items that a sync is told of in the feed."""
+        await the_feed_tells_all(database)
         since = await _now(database)
         await sync(database, "data")
+        await the_feed_tells_all(database)
         return sorted(result["item"] for result in (await _page(database, since)).results)
 
     assert set(await told()) == {"a", "b", "c"}

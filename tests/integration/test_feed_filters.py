@@ -144,6 +144,7 @@ async def test_by_index_or_in_order_the_same_changes_come(
                 " from generate_series(1, 9) n, item i order by (i.id * 31 + n * 17) % 101"
             )
         )
+    await the_feed_tells_all(database)
     wholly = []
     for which in (Filter(statuses=("bad",)), Filter(fields=(("a", "1"),), kinds=("task",))):
         wanted, _ = await read_all(database, which, 10_000)
@@ -163,6 +164,7 @@ async def test_a_page_on_which_nothing_passes_moves_on_all_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_run(database, items=300)
+    await the_feed_tells_all(database)
     monkeypatch.setattr(changes, "STRETCH", 10)
     monkeypatch.setattr(changes, "MOST_STRETCHES", 3)
     seen, pages = await read_all(database, Filter(kinds=("app",)), 5)
@@ -246,6 +248,7 @@ async def test_a_snapshot_and_the_feed_from_it_make_the_state_at_every_moment(da
         shooting = group.create_task(shots(over))
         await asyncio.gather(*(edit(n) for n in range(3, 8)))
         over.set()
+    await the_feed_tells_all(database)
     final = {one["name"]: one for one in (await get(web, "/api/changes/snapshot?status=good"))["items"]}
     assert len(final) == 7 + 5 * 25
     assert len(shooting.result()) > 3

@@ -89,6 +89,7 @@ async def test_no_mode_skips_a_change_under_writers_with_long_transactions(
             "eventsource": group.create_task(by_events(web, filters, over)),
         }
         await asyncio.gather(*(write(database, n, 40, written) for n in range(1, 9)))
+        await the_feed_tells_all(database)
         over.set()
     wanted = {number for number, kind in written.items() if not filters or kind in ("run", "app")}
     assert len(wanted) > 150
@@ -142,11 +143,12 @@ async def test_a_stream_ends_after_its_limit_or_in_silence(database: Database, w
     async with connection:
         for number in range(7):
             await connection.execute(INSERT, {"n": number, "kind": "task"})
+    await the_feed_tells_all(database)
     async with following(web, "/api/changes?feed=continuous&limit=4") as stream:
         await until(lambda: stream.ended)
     assert stream.numbers == [0, 1, 2, 3]
     assert stream.last_seq == stream.results[-1]["seq"]
-    async with following(web, f"/api/changes?feed=continuous&timeout=100&since={stream.last_seq}") as stream:
+    async with following(web, f"/api/changes?feed=continuous&timeout=1000&since={stream.last_seq}") as stream:
         await until(lambda: stream.ended)
     assert (stream.numbers, stream.heartbeats) == ([4, 5, 6], 0)
 

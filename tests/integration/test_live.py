@@ -7,20 +7,24 @@ import json
 import random
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import uvicorn
 from tests.factory import MadeRun, make_run
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, told, web_site
 from websockets.asyncio.client import ClientConnection
 
 from tidemill.db.database import Database
 from tidemill.domain.states import TaskState, grid_code
-from tidemill.feed import changes
+from tidemill.feed import changes, live
 from tidemill.feed.live import LiveFeed, Pace
 from tidemill.feed.watching import QUEUE_LETTERS, Watcher
+from tidemill.web import serve
 
 MOVE = """
     with moved as (
@@ -32,6 +36,9 @@ MOVE = """
     insert into change (kind, run_id, task_id, item_id, position, step, state)
     select 'task', run_id, id, item_id, position, step, state from moved
 """
+KERNEL_HOLDS = 2**18
+"""Bytes that may wait in the send buffer of one connection of `narrow_web`."""
+
 NOTIFY = "select pg_notify('tidemill_change', '')"
 
 
@@ -88,6 +95,7 @@ async def truth(web: Web, run: int) -> list[str]:
 async def test_a_page_that_has_just_read_the_grid_is_told_none_of_it_again(database: Database, web: Web) -> None:
     made = await make_run(database, items=30)
     await move(database, made.run, 0, 29)
+    await the_feed_tells_all(database)
     async with web.socket() as socket:
         page = Page(web, socket, made.run)
         await page.open()
@@ -199,9 +207,7 @@ async def test_following_goes_on_after_every_database_connection_is_cut(
         done, waiting = grid_code(0, TaskState.DONE), grid_code(0, TaskState.WAITING)
         await page.until([done] * 15 + [waiting] * 5)
         # And NOTIFY is heard again: somebody listens.
-        async with asyncio.timeout(60):
-            while not await listeners(database):
-                await asyncio.sleep(0.05)
+        await somebody_listens(database)
         await move(database, made.run, 15, 19)
         await page.until([done] * 20)
 
@@ -218,17 +224,43 @@ async def listeners(database: Database) -> int:
         return int(row["n"])
 
 
+async def somebody_listens(database: Database) -> None:
+    async with asyncio.timeout(60):
+        while not await listeners(database):
+            await asyncio.sleep(0.05)
+
+
 async def test_one_listener_serves_all_sockets(database: Database, web: Web) -> None:
     made = await make_run(database, items=3, steps=1)
     sockets = await asyncio.gather(*(web.socket().__aenter__() for _ in range(20)))
     pages = [Page(web, socket, made.run) for socket in sockets]
     await asyncio.gather(*(page.open() for page in pages))
     await asyncio.gather(*(page.step() for page in pages))
+    await somebody_listens(database)
     assert await listeners(database) == 1
     await asyncio.gather(*(socket.close() for socket in sockets))
 
 
-async def test_a_page_that_takes_nothing_begins_again_and_holds_nobody_up(database: Database, web: Web) -> None:
+@pytest.fixture
+async def narrow_web(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Web]:
+    """A site whose connections hold little, and that does not ask whether who reads nothing is still there."""
+    bound = serve._bound
+
+    def narrow(host: str, port: int) -> socket.socket:
+        listener = bound(host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_HOLDS // 2)  # which the kernel doubles
+        return listener
+
+    monkeypatch.setattr(serve, "_bound", narrow)
+    monkeypatch.setattr(uvicorn, "Config", partial(uvicorn.Config, ws_ping_interval=None))
+    async with web_site(database, database_url, tmp_path) as web:
+        yield web
+
+
+async def test_a_page_that_takes_nothing_begins_again_and_holds_nobody_up(database: Database, narrow_web: Web) -> None:
+    web = narrow_web
     items = 10_000
     made = await make_run(database, items=items, steps=2)
     stir = """with told as (
@@ -245,7 +277,7 @@ async def test_a_page_that_takes_nothing_begins_again_and_holds_nobody_up(databa
         await slow.open()
         # The stuck page reads nothing: its side of the connection fills up, then the server's, then the queue.
         sent = 0
-        while sent < 1.5 * (most_the_kernel_holds() + QUEUE_LETTERS):
+        while sent < 3 * (KERNEL_HOLDS + QUEUE_LETTERS):
             await connection.execute(stir, {"run": made.run})
             message = await told(quick, lambda said: said.get("cells") or "reset" in said)
             assert len(message["cells"]) == items, "the quick page gets every message"
@@ -254,11 +286,6 @@ async def test_a_page_that_takes_nothing_begins_again_and_holds_nobody_up(databa
         await fast.until(await truth(web, made.run))
         await slow.until(await truth(web, made.run))
         assert slow.resets >= 1
-
-
-def most_the_kernel_holds() -> int:
-    """Bytes that may wait in the send buffer of one connection."""
-    return int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
 
 
 async def test_a_watchers_queue_is_bounded(database: Database) -> None:
@@ -328,7 +355,10 @@ async def test_the_socket_answers_nonsense_with_an_error_and_stays_open(database
         assert (await page.step())["run"] == made.run
 
 
-async def test_an_overview_is_made_once_for_all_and_not_for_every_change(database: Database) -> None:
+async def test_an_overview_is_made_once_for_all_and_not_for_every_change(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_AGAIN", 3600)
     made = await make_run(database, items=50, steps=1)
     looks: list[int] = []
 
