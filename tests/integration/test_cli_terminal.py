@@ -46,3 +46,15 @@ def test_a_run_is_shown_as_a_table_that_changes_and_stays(tidemill: Program, tmp
         shown.until("letting 1 task in hand finish")
         shown.until("Join again: tidemill watch 2")
         assert shown.end() == 130
+
+
+def test_every_ctrl_c_inside_psql_is_its_own_affair(tidemill: Program) -> None:
+    shell = tidemill.on_terminal("db", "shell", "-P", "pager=off")
+    for number in range(1, 6):
+        shell.until(f"(?s)(=[#>] .*){{{number}}}")
+        shell.press("\x03")
+    shell.until("(?s)(=[#>] .*){6}")
+    shell.press("select 6 * 7 as answer;\n")
+    shell.until("42")
+    shell.press("\\q\n")
+    assert shell.end() == 0

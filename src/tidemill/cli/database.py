@@ -68,8 +68,8 @@ async def _shell(arguments: list[str]) -> int:
         where, secret = _split(site.url)
         environment = os.environ | ({"PGPASSWORD": secret} if secret else {})
         command = [program, *arguments, where]
-        # psql has the terminal: a Ctrl-C there is its own affair, and the database stays up until it ends
-        with door.stop_signals(lambda _: None):
+        # psql has the terminal: every Ctrl-C there is its own affair, and the database stays up until it ends
+        with door.stop_signals(lambda _: None, patience=None):
             return await asyncio.to_thread(lambda: subprocess.run(command, env=environment, check=False).returncode)
 
 

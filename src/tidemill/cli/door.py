@@ -107,15 +107,18 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def stop_signals(called: Callable[[int], None]) -> Iterator[None]:
-    """Within: SIGINT and SIGTERM call `called` with how many there were, and cancel nothing."""
+def stop_signals(called: Callable[[int], None], *, patience: int | None = PATIENCE) -> Iterator[None]:
+    """Within: SIGINT and SIGTERM call `called` with how many there were, and cancel nothing.
+
+    `patience`: at that signal the process ends at once; None: at none.
+    """
     seen = 0
 
     def again() -> None:
         nonlocal seen
         seen += 1
         called(seen)
-        if seen == PATIENCE:
+        if seen == patience:
             os._exit(Exit.INTERRUPTED)
 
     _takers.append(again)
