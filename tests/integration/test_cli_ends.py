@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.program import PATIENCE, TIDEMILL, Program, Started
+from tests.apps import ScriptedApp
+from tests.faults.proxy import proxied
+from tests.program import PATIENCE, TIDEMILL, Program, Started, site_file
 
 HANGS = """
 import asyncio, sys, threading
@@ -122,3 +125,33 @@ def _until(true: Callable[[], object], what: str) -> None:
     while not true():
         assert time.monotonic() < ends, f"never: {what}"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("words", [["watch", "1"], ["run", "all", "--work"]])
+async def test_ctrl_c_ends_watching_while_the_database_is_away(
+    tmp_path: Path, database_url: str, words: list[str]
+) -> None:
+    tidemill = Program(tmp_path / "site", database_url)
+    with ScriptedApp("hang") as app:
+        await asyncio.to_thread(_apply, tidemill, site_file(tmp_path, app, recordings=1, steps=1))
+        async with proxied(database_url) as proxy:
+            with Program(tmp_path / "site", proxy.url).start(*words) as watching:
+                await asyncio.to_thread(watching.until, r"run \d: bars")
+                if "--work" in words:
+                    await asyncio.to_thread(_until, lambda: app.open, "the app is called")
+                proxy.cut()
+                await asyncio.to_thread(watching.until, "Waiting for it")
+                watching.signal()
+                if "--work" in words:
+                    await asyncio.to_thread(watching.until, "in hand finish")
+                    watching.signal()
+                assert await asyncio.to_thread(watching.end) == 6
+                assert "cannot be reached" in watching.said
+
+
+def _apply(tidemill: Program, file: Path) -> None:
+    """A site with one recording, and a run that waits for a worker."""
+    tidemill("apply", file, "--yes")
+    tidemill("sync")
+    tidemill("batch", "make", "all", "--from-project", "evening")
+    tidemill("run", "all", "--no-watch")

@@ -38,11 +38,14 @@ class Face(Protocol):
 
 
 async def follow(database: Database, run: int, *, json: bool, stopped: asyncio.Event) -> RunOverview:
-    """Show a run's progress until it is over or until `stopped` is set; the last that was seen. Raises NotFound."""
+    """Show a run's progress until it is over or until `stopped` is set; the last that was seen.
+
+    Raises NotFound, and DatabaseUnavailable where `stopped` is set while the database is away.
+    """
     face: Face = JsonFace() if json else LiveFace() if out().is_terminal else PlainFace()
     with face if isinstance(face, LiveFace) else nullcontext():
         while True:
-            seen = await _looked(database, run)
+            seen = await _looked(database, run, stopped)
             face.show(seen)
             if seen.state != "active" or stopped.is_set():
                 return seen
@@ -55,17 +58,19 @@ async def seen_now(database: Database, run: int) -> RunOverview:
         return await look.overview(session, run)
 
 
-async def _looked(database: Database, run: int) -> RunOverview:
-    """How far the run is; waits while the database is away, as the workers do."""
+async def _looked(database: Database, run: int, stopped: asyncio.Event) -> RunOverview:
+    """How far the run is; waits while the database is away, as the workers do, until `stopped` is set."""
     told = False
     while True:
         try:
             return await seen_now(database, run)
         except DatabaseUnavailable as error:
+            if stopped.is_set():
+                raise
             if not told:
                 say(f"{error.message} Waiting for it.")
                 told = True
-            await asyncio.sleep(LOOK_SECONDS)
+            await _pause(stopped)
 
 
 async def _pause(stopped: asyncio.Event) -> None:
