@@ -18,7 +18,7 @@ _OPEN = text(
 async def no_transaction_is_open(database: Database) -> None:
     """Return once no other connection is in a transaction: one that is just ending is not one that stays.
 
-    PostgreSQL's own processes, which vacuum at any time, do not count. Fails after 30 s with what stays open.
+    PostgreSQL's own processes, which vacuum at any time, do not count. Fails after a minute with what stays open.
     """
     open_ones: list[str] = []
     try:

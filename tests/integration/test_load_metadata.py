@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 from tests.ceph import Bucket
 from tests.program import Program
+from tests.transactions import no_transaction_is_open
 from tests.webserver import web_site
 
 from tidemill.accounts import tokens
@@ -691,6 +692,7 @@ async def test_a_load_that_is_killed_midway_leaves_every_project_whole(
         loading.until(r"SCPCP000002: changed")
         loading.signal(signal.SIGKILL)
         loading.end()
+    await no_transaction_is_open(database)
     found: dict[str, set[str]] = {}
     for row in (await portal.items()).values():
         for name in set(row["projects"]).intersection(numbers):

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.factory import make_run
+from tests.transactions import the_feed_tells_all
 
 from tidemill.db.database import Database
 from tidemill.domain.states import TaskState, grid_code
@@ -63,9 +64,11 @@ async def test_a_grid_with_gaps_keeps_every_task_at_its_position(database: Datab
 async def test_the_grids_position_belongs_to_its_snapshot(database: Database) -> None:
     made = await make_run(database, items=2)
     await _do(database, FINISH, MOVED, position=0, state="done", step=1, low=0, high=0)
+    await the_feed_tells_all(database)
     async with database.begin() as session:
         grid = await look.grid(session, made.run)
     await _do(database, FINISH, MOVED, position=1, state="done", step=1, low=1, high=1)
+    await the_feed_tells_all(database)
     async with database.begin() as session:
         page = await changes.read(session, grid.seq)
     assert [result["position"] for result in page.results] == [1]
