@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.webserver import Web, web_site
 from tidemill.db.database import Database
 from tidemill.executors.contract import Done, Outcome, Progress, Report, Submitted, Work
 from tidemill.executors.workbench import Workbench
+from tidemill.runner.housekeeping import expire
 from tidemill.runner.spool import Spool
 
 Json = dict[str, Any]
@@ -153,6 +155,36 @@ async def test_adopted_work_does_not_overwrite_what_an_earlier_process_left(
         await mill.until(mill.finished(run))
     assert await audit(mill.database, mill.documents, run) == {"done": 2}
     assert [a["outcome"] for a in await mill.attempts(run)] == ["done", "done"]
+
+
+async def test_a_reboot_frees_what_was_in_hand_at_once(web: Web, mill: Mill, tmp_path: Path) -> None:
+    """The lock of the spool is ours, so its last owner is gone, in whatever boot or container it ran."""
+    run = await mill.start(items=1, steps=["a"], functions={"f": same}, use=["f"])
+    token, spool, begun = await worker_token(mill.database), tmp_path / "spool", asyncio.Event()
+
+    async def endless(document: Json, parameters: Json) -> Json:
+        begun.set()
+        await asyncio.Event().wait()
+        return document
+
+    async with proxied(f"{web.url}/") as proxy:
+        worker = far_worker(proxy.url.rstrip("/"), token, spool, {"f": endless}, lease=3600.0)
+        job = asyncio.create_task(worker.run())
+        await asyncio.wait_for(begun.wait(), 60)
+        proxy.cut()  # nobody hears of its end
+        worker.abandon()
+        await asyncio.wait_for(job, 60)
+    assert await mill.states(run) == {"running": 1}
+    noted = json.loads((spool / "worker.json").read_text())
+    (spool / "worker.json").write_text(json.dumps(noted | {"process": "another-boot/pid:[4026531836]/1/200"}))
+    async with working(far_worker(web.url, token, spool, {"f": same})):
+
+        async def finished() -> bool:
+            await expire(mill.database)  # as the site does every few seconds
+            return await mill.finished(run)()
+
+        await mill.until(finished, 20)
+    assert await audit(mill.database, mill.documents, run) == {"done": 1}
 
 
 async def test_what_is_being_delivered_outlives_trouble_of_the_spool(

@@ -166,7 +166,7 @@ class Outbox:
                 log.error("results stay in the spool", worker=worker, why=error.message, hint=error.hint)
             del self._left[0]
         last = await asyncio.to_thread(self.spool.last_worker)
-        if last is not None and not Process.named(last[1]).alive():
+        if last is not None and (last[2] or not Process.named(last[1]).alive()):
             with suppress(AccessRefused):
                 await self._client.post("/left", {**said, "worker": last[0]})
         await self.keep(lambda: self.spool.remember_worker(self.worker, Process.this().name))

@@ -216,18 +216,20 @@ class Spool:
 
     def remember_worker(self, worker: int, process: str) -> None:
         """Note who works here from now on. Raises OSError."""
-        _write(self.folder / "worker.json", orjson.dumps({"worker": worker, "process": process}))
+        here = {"worker": worker, "process": process, "lock": (self.folder / "lock").stat().st_ino}
+        _write(self.folder / "worker.json", orjson.dumps(here))
 
-    def last_worker(self) -> tuple[int, str] | None:
-        """Who worked here last, and in which process."""
+    def last_worker(self) -> tuple[int, str, bool] | None:
+        """Who worked here last, in which process, and whether it is gone for certain: it had the lock that is ours now.
+
+        A copied spool has another lock, and whoever worked in the first one may still do so.
+        """
         try:
             found = orjson.loads((self.folder / "worker.json").read_bytes())
-            return int(found["worker"]), str(found["process"])
-        except (OSError, ValueError, KeyError, TypeError):
+            ours = self._lock is not None and found.get("lock") == (self.folder / "lock").stat().st_ino
+            return int(found["worker"]), str(found["process"]), ours
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-
-    def forget_worker(self) -> None:
-        (self.folder / "worker.json").unlink(missing_ok=True)
 
     def _remember(self, held: _Set, key: Key, result: Result) -> None:
         held.left.add(key)
