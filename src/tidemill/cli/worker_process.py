@@ -44,17 +44,23 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         while not self._signals:
             began = loop.time()
-            code = await self._run_once()
+            try:
+                code = await self._run_once()
+                what = f"The worker ended ({_why(code)})"
+            except OSError as error:  # the machine has no process or memory to give at the moment
+                code = Exit.INTERNAL
+                what = f"The worker could not be started ({error.strerror})"
             if self._signals:
                 return Exit.INTERRUPTED if self._signals > 1 and code == Exit.INTERRUPTED else Exit.OK
             pause = FIRST_PAUSE if loop.time() - began > STEADY else min(pause * 2, LONGEST_PAUSE)
-            say(f"The worker ended ({_why(code)}); starting it again in {pause:g} s.")
+            say(f"{what}; starting it again in {pause:g} s.")
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stop.wait()
         return Exit.OK
 
     async def _run_once(self) -> int:
+        """Start it and wait for its end; its exit code. Raises OSError where there is nothing to start it with."""
         theirs, ours = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
