@@ -44,6 +44,7 @@ class Minder:
         self.killed_for = ""
         self.kill_at: float | None = None
         self.children_left = True
+        self.orphaned = False
         self.heard: set[int] = set()
         """Signals that came and were not yet acted upon."""
         self.wake, self._wake_end = os.pipe()
@@ -88,11 +89,12 @@ class Minder:
         pause = LOOK_EVERY if self.order["memory"] and _LINUX else None
         if self.kill_at is not None:
             pause = max(self.kill_at - time.monotonic(), 0.0)
-        ready, _, _ = select.select([0, self.wake], [], [], pause)
+        ready, _, _ = select.select([self.wake] if self.orphaned else [0, self.wake], [], [], pause)
         if self.wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self.wake, 4096)
         if signal.SIGHUP in self.heard or (0 in ready and not _word()):
+            self.orphaned = True  # from here on descriptor 0 has no news: it would be ready all the time
             self.kill("orphaned")
         elif signal.SIGTERM in self.heard or 0 in ready:
             self.stop()
