@@ -18,6 +18,8 @@ from tests.apps import ScriptedApp
 from tests.faults.proxy import proxied
 from tests.program import PATIENCE, TIDEMILL, Program, Started, site_file
 
+from tidemill.cli.worker_process import WorkerProcess
+
 HANGS = """
 import asyncio, sys, threading
 from tidemill.cli import door
@@ -155,3 +157,32 @@ def _apply(tidemill: Program, file: Path) -> None:
     tidemill("sync")
     tidemill("batch", "make", "all", "--from-project", "evening")
     tidemill("run", "all", "--no-watch")
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program, begun = tmp_path / "program", tmp_path / "begun"
+    monkeypatch.setattr(sys, "executable", str(program))
+    process, said = WorkerProcess(tmp_path), ""
+    keeping = asyncio.create_task(process.keep())
+    async with asyncio.timeout(PATIENCE):
+        while "The worker could not be started (No such file or directory)" not in said:
+            await asyncio.sleep(0.02)
+            said += capfd.readouterr().err
+        draft = tmp_path / "draft"
+        draft.write_text(f"#!/bin/sh\ntouch {begun}\nexec sleep 600\n")
+        draft.chmod(0o755)
+        draft.rename(program)
+        while not begun.exists():
+            await asyncio.sleep(0.02)
+        process.stop()
+        assert await keeping == 0
+
+
+def test_ctrl_c_in_the_first_moments_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-m", "tidemill.cli", "--version"]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 def main() -> int:
     """Run the command line; the exit code (see `tidemill.cli.exits`)."""
-    from tidemill.cli.edge import run_program
-    from tidemill.cli.threads import leave
+    try:
+        from tidemill.cli.edge import run_program
+        from tidemill.cli.threads import leave
 
-    return leave(run_program())
+        return leave(run_program())
+    except KeyboardInterrupt:  # in the first moments, or the last
+        return 130
