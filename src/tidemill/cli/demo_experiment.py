@@ -270,10 +270,6 @@ async def _tell_results(arrivals: Arrivals, python: Path, folder: Path) -> Exit:
     return Exit.SOME_FAILED if wrong or len(arrivals.names) < FILES else Exit.OK
 
 
-def _off(one: Mapping[str, Any]) -> str:
-    return f"{one['bias_percent']:+.2f} %"
-
-
 def _fault(folder: Path, name: str) -> str | None:
     told = json.loads((folder / "data" / "truth" / f"{name}.json").read_text(encoding="utf-8"))
     return str(told["fault"]) if told["fault"] else None
