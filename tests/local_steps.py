@@ -41,7 +41,7 @@ class Bench:
 
     def work(self, options: Mapping[str, Any], parameters: Json | None = None, **app: Any) -> Work:
         self.attempts += 1
-        call = AppCall("app", self.kind, f"{self.kind}:app", "json", options=options, **{"deadline": 30.0} | app)
+        call = AppCall("app", self.kind, f"{self.kind}:app", "json", options=options, **{"deadline": 60.0} | app)
         return Work(f"1-{self.attempts}", self.item, call, parameters or {}, self.document, "step")
 
     async def do(self, options: Mapping[str, Any], parameters: Json | None = None, **app: Any) -> Outcome | Submitted:

@@ -115,12 +115,12 @@ class Portal:
         async with self.working():
             await self.until("select count(*) = 0 from run where id = :run and state = 'active'", run=run)
 
-    async def until(self, question: str, seconds: float = 30, **params: Any) -> None:
+    async def until(self, question: str, seconds: float = 60, **params: Any) -> None:
         async with asyncio.timeout(seconds):
             while not await self.value(question, **params):
                 await asyncio.sleep(0.02)
 
-    async def until_there(self, path: Path, seconds: float = 30) -> None:
+    async def until_there(self, path: Path, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not path.exists():
                 await asyncio.sleep(0.02)

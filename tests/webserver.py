@@ -36,7 +36,8 @@ class Web:
 
     def socket(self, **options: Any) -> connect:
         headers = {"Authorization": f"Bearer {self.key}"}
-        options = {"max_size": None, "compression": None, "additional_headers": headers} | options
+        patience = {"open_timeout": 60, "ping_interval": None}
+        options = patience | {"max_size": None, "compression": None, "additional_headers": headers} | options
         return connect(f"ws://127.0.0.1:{self.port}/live", **options)
 
 

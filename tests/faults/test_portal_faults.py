@@ -218,10 +218,10 @@ def test_a_refused_upload_fails_and_the_package_before_stays(real_portal: Portal
             said = portal.publish(code=Exit.SOME_FAILED)
             assert re.search(r"S1_DATA.zip failed.*AccessDenied", said), said
             assert _places(portal.current())["S1_DATA.zip"] == _places(before)["S1_DATA.zip"]
-            assert hashlib.sha256(httpx.get(link["download_url"]).content).hexdigest() == link["sha256"]
+            assert hashlib.sha256(httpx.get(link["download_url"], timeout=60).content).hexdigest() == link["sha256"]
         portal.publish()
         assert portal.inside("S1_DATA.zip")["data.bin"] == b"better data"
-        again = httpx.get(link["download_url"])
+        again = httpx.get(link["download_url"], timeout=60)
         assert hashlib.sha256(again.content).hexdigest() == link["sha256"], "a link that was given out holds"
 
 

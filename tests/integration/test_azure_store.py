@@ -29,7 +29,7 @@ CONTENTS = {"P1/big.dat": bytes(range(256)) * (2 * PART // 256 + 99)} | {
 def endpoint() -> Iterator[str]:
     program = azurite.program()
     if program is None:
-        pytest.skip("no npm here that could install Azurite")
+        pytest.skip("Azurite is not here, and no npm that could install it")
     with azurite.azurite(program, "originals", "packages") as made:
         yield made
 
@@ -63,12 +63,12 @@ async def test_packages_are_built_from_it_and_into_it_and_linked_to(options: dic
     made = await built(wanted)
     assert await size_in_store(there.url, options, made.key) == made.size
     link = await presigned(there.url, options, made.key, 600, "attachment")
-    answer = httpx2.get(link)
+    answer = httpx2.get(link, timeout=60)
     assert (answer.status_code, answer.headers["etag"].strip('"')) == (200, made.etag)
     check(answer.content, made, CONTENTS, tmp_path)
-    assert httpx2.get(link, headers={"Range": "bytes=4-9"}).content == answer.content[4:10]
-    assert httpx2.get(link.partition("?")[0]).status_code in (403, 404)
-    assert httpx2.get(link.replace("P1_ALL.zip", "other.zip")).status_code == 403
+    assert httpx2.get(link, headers={"Range": "bytes=4-9"}, timeout=60).content == answer.content[4:10]
+    assert httpx2.get(link.partition("?")[0], timeout=60).status_code in (403, 404)
+    assert httpx2.get(link.replace("P1_ALL.zip", "other.zip"), timeout=60).status_code == 403
     obstore.put(open_store(URL, options), "P2/c.dat", b"P2/d.dat")
     with pytest.raises(Conflict, match=r"data: P2/c\.dat changed while it was packed: sync again\."):
         await built(wanted)

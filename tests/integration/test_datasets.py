@@ -209,7 +209,7 @@ async def test_only_its_owner_and_operators_see_a_dataset(asking: Asking) -> Non
         more = {"json": {"start": True}} if way in ("patch", "put") else {}
         answer = await asking.client.request(way, path, headers=other, **more)
         assert answer.status_code == 404, way
-    async with httpx2.AsyncClient(base_url=asking.web.url) as nobody:
+    async with httpx2.AsyncClient(base_url=asking.web.url, timeout=60) as nobody:
         assert (await nobody.get(path)).status_code == 403
         assert (await nobody.post("/v1/datasets", json={})).status_code == 403
         number = done["computed_file"]["id"]

@@ -85,7 +85,7 @@ async def _s3(portal_site: Site, bucket: Bucket) -> None:
     )
     link = await link_for(portal_site, file, await key_for(portal_site.database))
     assert bucket.options["endpoint"] in link.url
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         answer = await client.get(link.url, headers={"Range": "bytes=10-19"})
         assert (answer.status_code, answer.content) == (206, BODY[10:20])
         assert unquote(answer.headers["content-disposition"].partition("''")[2]) == link.filename

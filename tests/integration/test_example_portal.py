@@ -249,7 +249,7 @@ def _download_is_what_the_site_says(client: httpx.Client, key: str) -> None:
     assert "download_url" not in client.get(f"/v1/computed-files/{found['id']}").json()
     file = client.get(f"/v1/computed-files/{found['id']}", headers={"API-KEY": key}).json()
     assert re.fullmatch(r"SCPCS999991_SPATIAL_SPATIAL-SPACERANGER_\d{4}-\d\d-\d\d\.zip", file["download_filename"])
-    answer = httpx.get(file["download_url"])
+    answer = httpx.get(file["download_url"], timeout=60)
     assert answer.status_code == 200
     assert file["download_filename"] in answer.headers["content-disposition"]
     assert hashlib.sha256(answer.content).hexdigest() == file["sha256"]
@@ -268,7 +268,7 @@ def _dataset_is_built_and_downloaded(client: httpx.Client, key: str) -> None:
         assert time.monotonic() < ends, dataset
         time.sleep(0.1)
         dataset = client.get(f"/v1/datasets/{dataset['id']}", headers={"API-KEY": key}).json()
-    with zipfile.ZipFile(io.BytesIO(httpx.get(dataset["download_url"]).content)) as package:
+    with zipfile.ZipFile(io.BytesIO(httpx.get(dataset["download_url"], timeout=60).content)) as package:
         names = package.namelist()
         _is_as_its_manifest_says(package)
     held = " ".join(names)
@@ -322,7 +322,7 @@ def test_the_demo_shows_the_way_and_ends_well(python: Path, tmp_path: Path, data
         assert "Not as it should be" not in demo.said
         assert demo.said.count("as its manifest says") == 2
         address = demo.until(r"Look at it:\s+(http://\S+/portal)")[1]
-        assert httpx.get(address).status_code == 200
+        assert httpx.get(address, timeout=60).status_code == 200
         demo.signal(signal.SIGINT)
         assert demo.end() == 0
     assert len(list((tmp_path / "site" / "downloads").glob("*.zip"))) >= 2

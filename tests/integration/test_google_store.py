@@ -97,7 +97,7 @@ async def test_a_link_is_good_for_one_object_and_for_its_time(service: Google) -
 
 def _fetched(link: str, **headers: str) -> httpx2.Response:
     """What the service gives for a link; obstore signs all of them for the name that Google's service has."""
-    return httpx2.get(link, headers={"Host": "storage.googleapis.com"} | headers)
+    return httpx2.get(link, headers={"Host": "storage.googleapis.com"} | headers, timeout=60)
 
 
 @pytest.mark.parametrize("key", ["P1//double.h5", "P1/../up.h5", "P1/tab\t.h5"])

@@ -96,7 +96,9 @@ async def test_options_tells_what_can_be_asked(nobody: httpx2.AsyncClient) -> No
 async def test_a_readers_token_reads_the_portal_and_takes_the_terms_as_anybody(database: Database, web: Web) -> None:
     async with database.begin() as session:
         reader = (await tokens.create(session, "look", Role.READER))[0]
-    async with httpx2.AsyncClient(base_url=web.url, follow_redirects=True, headers={"Origin": web.url}) as browser:
+    async with httpx2.AsyncClient(
+        base_url=web.url, follow_redirects=True, headers={"Origin": web.url}, timeout=60
+    ) as browser:
         assert (await browser.get(f"/portal?key={reader}")).status_code == 200
         form = {"email": "ada@example.org", "accept": "yes", "version": "2026-1"}
         page = await browser.post("/portal/terms", data=form)
@@ -109,7 +111,7 @@ async def test_a_readers_token_reads_the_portal_and_takes_the_terms_as_anybody(d
 
 async def test_a_persons_key_in_the_address_is_their_own_on_the_portal(database: Database, web: Web) -> None:
     key = await key_for(database)
-    async with httpx2.AsyncClient(base_url=web.url, follow_redirects=True) as browser:
+    async with httpx2.AsyncClient(base_url=web.url, follow_redirects=True, timeout=60) as browser:
         page = await browser.get(f"/portal/key?key={key}")
         assert "a@b.org" in page.text
         answer = await browser.get("/portal/computed-files/2/download")

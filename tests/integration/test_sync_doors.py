@@ -237,7 +237,7 @@ def test_ctrl_c_ends_what_waits_for_a_bucket_that_does_not_answer(tidemill: Prog
 def _interrupted(tidemill: Program, asked: threading.Event, *words: str) -> None:
     """Start a command; when the bucket was asked for something, press Ctrl-C, and see it end."""
     with tidemill.start(*words) as started:
-        assert asked.wait(30)
+        assert asked.wait(60)
         started.signal(signal.SIGINT)
         assert started.end() == 130
     assert "Traceback" not in started.said

@@ -97,7 +97,9 @@ async def test_every_route_is_closed_to_the_roles_that_it_is_not_for(database: D
 
 async def _opens(web: Web, path: str, authorization: str) -> bool:
     try:
-        async with connect(f"ws://127.0.0.1:{web.port}{path}", additional_headers={"Authorization": authorization}):
+        async with connect(
+            f"ws://127.0.0.1:{web.port}{path}", additional_headers={"Authorization": authorization}, open_timeout=60
+        ):
             return True
     except InvalidStatus:
         return False
@@ -157,7 +159,7 @@ async def test_a_revoked_token_ends_by_itself_and_a_renewed_one_begins(database:
 async def test_a_reader_is_let_in_by_a_link_and_cannot_change_anything(database: Database, web: Web) -> None:
     made = await make_run(database)
     token = await given(database, Role.READER)
-    async with httpx2.AsyncClient(base_url=web.url) as browser:
+    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as browser:
         assert (await browser.get("/", params={"key": token})).status_code == 303
         page = await browser.get(f"/runs/{made.run}")
         assert page.status_code == 200
@@ -166,7 +168,8 @@ async def test_a_reader_is_let_in_by_a_link_and_cannot_change_anything(database:
         answer = await browser.post(f"/api/runs/{made.run}/pause", headers=own)
         assert (answer.status_code, answer.json()["error"]["kind"]) == (403, "RoleRefused")
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        async with connect(f"ws://127.0.0.1:{web.port}/live", additional_headers={"Cookie": cookie, "Origin": web.url}):
+        mine = {"Cookie": cookie, "Origin": web.url}
+        async with connect(f"ws://127.0.0.1:{web.port}/live", additional_headers=mine, open_timeout=60):
             pass
 
 

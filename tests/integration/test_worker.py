@@ -179,7 +179,7 @@ async def test_cancel_stops_work_in_hand_and_keeps_what_was_done(mill: Mill) -> 
 
     run = await mill.start(items=3, steps=["a", "b"], functions={"f": slow}, use=["f", "f"])
     async with mill.working({"f": slow}) as worker:
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         async with mill.database.begin() as session:
             await runs.cancel(session, run)
         await mill.until(lambda: _is(worker.in_hand == 0))
@@ -279,7 +279,7 @@ async def test_a_stop_lets_work_in_hand_finish(mill: Mill) -> None:
 
     run = await mill.start(items=6, steps=["a", "b"], functions={"f": slow}, use=["f", "f"])
     async with mill.working({"f": slow}, slots=4) as worker:
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         worker.stop()
         go.set()
     tasks = await mill.tasks(run)
@@ -296,7 +296,7 @@ async def test_a_second_stop_gives_the_leases_back_without_a_lost_try(mill: Mill
 
     run = await mill.start(items=3, steps=["a"], functions={"f": slow}, use=["f"])
     async with mill.working({"f": slow}) as worker:
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         worker.stop()
         worker.abandon()
     assert await mill.states(run) == {"waiting": 3}
