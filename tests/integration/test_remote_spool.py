@@ -22,6 +22,7 @@ from tidemill.db.database import Database
 from tidemill.executors.contract import Done, Outcome, Progress, Report, Submitted, Work
 from tidemill.executors.workbench import Workbench
 from tidemill.runner.housekeeping import expire
+from tidemill.runner.remote_uploads import Upload, Uploads
 from tidemill.runner.spool import Spool
 
 Json = dict[str, Any]
@@ -207,6 +208,31 @@ async def test_what_is_being_delivered_outlives_trouble_of_the_spool(
         await mill.until(mill.finished(run))
     assert await audit(mill.database, mill.documents, run) == {"done": 6}
     assert len(await mill.attempts(run)) == 6
+
+
+async def test_a_part_that_the_site_damaged_is_sent_again_from_the_start(
+    web: Web, mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.runner.sending.PIECE", 4000)
+    complete = Uploads._complete
+    damaged: list[Path] = []
+
+    async def after_a_crash(self: Uploads, upload: Upload, part: Path) -> None:
+        if not damaged:
+            damaged.append(part)
+            part.write_bytes(bytes(part.stat().st_size))  # as a file system leaves what was not synced
+        await complete(self, upload, part)
+
+    monkeypatch.setattr(Uploads, "_complete", after_a_crash)
+
+    def big(document: Json, parameters: Json) -> Json:
+        return {**document, "padding": "x" * 9000}
+
+    run = await mill.start(items=1, steps=["a"], functions={"f": big}, use=["f"], tries=1)
+    async with working(far_worker(web.url, await worker_token(mill.database), tmp_path / "spool", {"f": big})):
+        await mill.until(mill.finished(run))
+    assert damaged
+    assert await audit(mill.database, mill.documents, run) == {"done": 1}
 
 
 def test_the_size_of_a_spool_leaves_out_what_has_just_gone(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.db.database import Row
-from tidemill.errors import Conflict, StorageError
+from tidemill.errors import Conflict, DatabaseRefused, StorageError
+from tidemill.executors.workbench import checksum
 from tidemill.runner.remote_client import SiteClient, TooLarge
 from tidemill.runner.remote_protocol import PIECE, for_delivery
 from tidemill.runner.results import Result
@@ -58,6 +59,7 @@ class Sender:
         path, about = f"/uploads/{kind}/{sha256}", {"worker": worker, "size": size, "name": name}
         blob = self._spool.blob(sha256)
         async with self._room:
+            again = False
             offset = await self._there(path, about) if size > self._piece else 0
             while True:
                 piece = await asyncio.to_thread(_piece, blob, offset, self._piece)
@@ -69,6 +71,10 @@ class Sender:
                     if self._piece <= SMALLEST_PIECE:
                         raise
                     self._piece //= 2
+                except DatabaseRefused:  # perhaps what the site had kept of it was damaged, and is thrown away by now
+                    if again or not await asyncio.to_thread(_whole, blob, sha256):
+                        raise
+                    again, offset = True, await self._there(path, about)
                 except Conflict:  # more or less of it is there than we thought
                     offset = await self._there(path, about)
                 else:
@@ -86,3 +92,7 @@ def _piece(blob: Path, offset: int, size: int) -> bytes:
     with blob.open("rb") as file:
         file.seek(offset)
         return file.read(size)
+
+
+def _whole(blob: Path, sha256: str) -> bool:
+    return checksum(blob)[0] == sha256
