@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,10 +37,11 @@ class DeclaredSteps:
 
     async def do(self, step: DeclaredStep, work: Work, report: Report) -> Outcome:
         """One attempt. What the step raises is its outcome; CancelledError comes through."""
-        log = LogBook(report)
-        async with self._bench.spot(work.key) as folder:
-            document = orjson.loads(work.document)
-            porter = Porter(self._bench.files, folder, record_document.reaches(document))
+        log, document = LogBook(report), orjson.loads(work.document)
+        async with (
+            self._bench.spot(work.key) as folder,
+            aclosing(Porter(self._bench.files, folder, record_document.reaches(document))) as porter,
+        ):
             item = Item(work.item, document, porter)
             attempt = _Attempt(step, work, item, folder, log, porter)
             inputs: dict[str, Found] = {}
@@ -153,6 +155,14 @@ class Porter:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._coming: dict[str, asyncio.Task[Path]] = {}
+        self._closed = False
+
+    async def aclose(self) -> None:
+        """The attempt is over: what is still coming is of no use to anybody."""
+        self._closed = True
+        for one in self._coming.values():
+            one.cancel()
+        await asyncio.gather(*self._coming.values(), return_exceptions=True)
 
     def fetch(self, url: str) -> Path:
         if threading.get_ident() == self._thread:
@@ -162,6 +172,8 @@ class Porter:
     async def fetching(self, url: str) -> Path:
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.to_thread(self.fetch, url)
+        if self._closed:
+            raise OSError(f"{url} is not fetched any more: the attempt is over.")
         if url not in self._coming:
             self._coming[url] = asyncio.create_task(self._fetched(url))
         return await asyncio.shield(self._coming[url])
