@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.webserver import Web, web_site
 from tidemill.db.database import Database
 from tidemill.executors.contract import Done, Outcome, Progress, Report, Submitted, Work
 from tidemill.executors.workbench import Workbench
+from tidemill.runner import runs
 from tidemill.runner.housekeeping import expire
+from tidemill.runner.remote_client import SiteClient
 from tidemill.runner.remote_uploads import Upload, Uploads
 from tidemill.runner.spool import Spool
 
@@ -233,6 +236,26 @@ async def test_a_part_that_the_site_damaged_is_sent_again_from_the_start(
         await mill.until(mill.finished(run))
     assert damaged
     assert await audit(mill.database, mill.documents, run) == {"done": 1}
+
+
+async def test_a_part_that_cannot_be_swept_away_leaves_the_hints_going(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    odd = tmp_path / "site" / "work" / "uploads" / "odd.part"
+    odd.mkdir(parents=True)  # a file of that age is swept away: this is none
+    os.utime(odd, (0, 0))
+    async with web_site(database, database_url, tmp_path / "site") as web:
+        assert odd.parent == web.site.settings.work_folder / "uploads"
+        client = SiteClient(web.url, await worker_token(database))
+        position = "unknown"
+        async with asyncio.timeout(60):
+            while not (answer := await client.get("/notices", after=position, wait=1))["notices"] or (
+                position == "unknown"
+            ):
+                position = answer["after"]
+                async with database.begin() as session:
+                    await runs.announce(session)
+        await client.close()
 
 
 def test_the_size_of_a_spool_leaves_out_what_has_just_gone(tmp_path: Path) -> None:

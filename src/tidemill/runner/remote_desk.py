@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
+import structlog
 
 from tidemill.db.database import Database, Row, fetch, fetch_one
 from tidemill.errors import AccessRefused, DatabaseUnavailable, NotFound
@@ -27,6 +28,8 @@ from tidemill.runner.remote_uploads import Uploads
 from tidemill.runner.results import LOG_LIMIT
 from tidemill.storage.documents import DocumentStore
 from tidemill.storage.reading import read_from
+
+log = structlog.get_logger()
 
 MOST_CONNECTIONS = 8
 """Database connections that all remote workers of a process share."""
@@ -82,7 +85,10 @@ class Desk:
 
     async def run(self) -> None:
         """Listen for hints; at the end let go of all connections."""
-        await asyncio.to_thread(self.uploads.sweep)
+        try:
+            await asyncio.to_thread(self.uploads.sweep)
+        except OSError as error:  # they take room for longer, and workers are rung for all the same
+            log.warning("parts of uploads could not be swept", error=str(error))
         try:
             await self.bell.run()
         finally:

@@ -90,14 +90,23 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         jobs = [asyncio.create_task(run()) for run in (feed.run, *beside)]
+        for job in jobs:
+            job.add_done_callback(_say_if_dead)
         try:
             yield {"closing": feed.closing}
         finally:
             for job in jobs:
+                job.remove_done_callback(_say_if_dead)
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
 
     return lifespan
+
+
+def _say_if_dead(job: asyncio.Task[None]) -> None:
+    """What runs beside the app is to live as long as it does."""
+    if not job.cancelled():
+        log.error("a job of the site has ended before its time", job=str(job.get_coro()), exc_info=job.exception())
 
 
 class Top:
