@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tests.factory import make_run
+from tests.transactions import the_feed_tells_all
 from tests.webserver import Web, web_site
 
 from tidemill.api import items
 from tidemill.db.database import Database
+from tidemill.domain.plain_json import dumped
 
 
 @pytest.fixture
@@ -53,6 +57,28 @@ async def test_one_item_is_created_edited_and_deleted(web: Web) -> None:
     assert (await call(web, "DELETE", f"/items/{odd}", if_match='"2"'))[0] == 409
     assert (await call(web, "DELETE", f"/items/{odd}", if_match='"3"'))[0] == 204
     assert (await call(web, "DELETE", f"/items/{odd}"))[0] == 404
+
+
+async def test_a_number_of_any_length_is_told_as_it_was_written(web: Web, database: Database) -> None:
+    assert (await call(web, "POST", "/items", {"name": "long", "metadata": {"mass": 10**30, "at": [1.5]}}))[0] == 201
+    await the_feed_tells_all(database)
+    for path in (
+        "/api/items/long", "/api/items", "/api/changes?include_docs=true",
+        "/api/changes?feed=continuous&include_docs=true&timeout=100&since=0", "/api/changes/snapshot?include_docs=true",
+    ):  # fmt: skip
+        answer = await web.client.get(path)
+        assert (answer.status_code, f'"mass":{10**30}' in answer.text.replace(": ", ":")) == (200, True), path
+    assert str(10**30) in (await web.client.get("/items/long")).text
+    assert dumped(Row(dt.datetime(2026, 11, 21, tzinfo=dt.UTC), 10**30, {"b", "a"})) == (
+        b'{"at":"2026-11-21T00:00:00Z","long":1000000000000000000000000000000,"words":["a","b"]}'
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    at: dt.datetime
+    long: int
+    words: set[str]
 
 
 async def test_what_cannot_be_done_is_said_and_not_done(web: Web, database: Database) -> None:

@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
@@ -16,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from tidemill.api.door import Feed, Json, OpenSite, Site
 from tidemill.api.problems import described
 from tidemill.db.database import Row
+from tidemill.domain.plain_json import dumped
 from tidemill.errors import InvalidInput, TidemillError
 from tidemill.feed import changes, cursors
 from tidemill.feed.changes import Page
@@ -154,7 +154,7 @@ async def _beating(site: OpenSite, live: LiveFeed, asked: Asked, which: Filter, 
         if time.monotonic() >= told + beat:
             yield b"\n"
             told = time.monotonic()
-    yield _dumped(page)
+    yield dumped(page)
 
 
 def _stream(request: Request, asked: Asked, which: Filter, since: str) -> Response:
@@ -185,30 +185,30 @@ async def _parts(
 
 
 def _line(result: Row) -> bytes:
-    return _dumped(result) + b"\n"
+    return dumped(result) + b"\n"
 
 
 def _event(result: Row) -> bytes:
-    return b"id: %b\ndata: %b\n\n" % (result["seq"].encode(), _dumped(result))
+    return b"id: %b\ndata: %b\n\n" % (result["seq"].encode(), dumped(result))
 
 
 def _line_of(_: str, said: dict[str, object]) -> bytes:
-    return _dumped(said) + b"\n"
+    return dumped(said) + b"\n"
 
 
 def _event_of(name: str, said: dict[str, object]) -> bytes:
     place = f"id: {said['last_seq']}\n" if "last_seq" in said else ""
-    return f"event: {name}\n{place}".encode() + b"data: %b\n\n" % _dumped(said)
+    return f"event: {name}\n{place}".encode() + b"data: %b\n\n" % dumped(said)
 
 
 async def _snapshot(site: OpenSite, which: Filter, docs: bool) -> AsyncGenerator[bytes]:
     """`{"seq", "last_seq", "items": […]}` in pieces, read in one snapshot of the database."""
     async with asyncio.timeout(LONGEST_SNAPSHOT), site.database.begin() as session:
         seq = await changes.hold_snapshot(session)
-        head = _dumped({"seq": seq, "last_seq": seq, "items": []})[:-2]
+        head = dumped({"seq": seq, "last_seq": seq, "items": []})[:-2]
         async for page in matching(session, which, processes=docs):
             if page:
-                yield head + b",".join(map(_dumped, page))
+                yield head + b",".join(map(dumped, page))
                 head = b","
         yield (b"" if head == b"," else head) + b"]}"
 
@@ -229,7 +229,7 @@ def _filter(request: Request, asked: Which, body: Body | None = None) -> Filter:
                 f"The feed has no {name!r}.", hint=f"It has {', '.join(known)}, and field.NAME for metadata."
             )
     more = body or Body()
-    said = [(name, value if isinstance(value, str) else _dumped(value).decode()) for name, value in more.field.items()]
+    said = [(name, value if isinstance(value, str) else dumped(value).decode()) for name, value in more.field.items()]
     return Filter(
         kinds=(*asked.kind, *more.kind),
         run=asked.run,
@@ -239,7 +239,3 @@ def _filter(request: Request, asked: Which, body: Body | None = None) -> Filter:
         last_steps=(*asked.last_step, *more.last_step),
         fields=(*fields_of(pairs), *said),
     )
-
-
-def _dumped(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)

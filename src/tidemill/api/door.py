@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Protocol
 
-import orjson
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from tidemill.db.database import Database
+from tidemill.domain.plain_json import dumped
 from tidemill.executors.addresses import AddressPolicy
 from tidemill.feed.live import LiveFeed
 from tidemill.settings import Settings
@@ -34,12 +34,12 @@ class OpenSite(Protocol):
 
 
 class Json(Response):
-    """An answer of plain data, dataclasses and dates, written by orjson; times in RFC 3339 with `Z`."""
+    """An answer of plain data, dataclasses and dates; times in RFC 3339 with `Z`."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+        return dumped(content)
 
 
 def site_of(request: Request) -> OpenSite:

@@ -151,12 +151,13 @@ async def document(desk: AtDesk, by: By, sha256: str, worker: WorkerId) -> Respo
 
 @router.get("/files", summary="A file of an item in hand, from a byte on (Range)")
 async def file(request: Request, desk: AtDesk, by: By, worker: WorkerId, url: str) -> Response:
-    start = _start(request.headers.get("range"))
-    size, pieces = await desk.file(Caller(by.id, by.apps, worker), url, start)
-    headers = {"content-length": str(size - start), "accept-ranges": "bytes"}
+    start, tag = _start(request.headers.get("range")), request.headers.get("if-range", "").strip('"')
+    found = await desk.file(Caller(by.id, by.apps, worker), url, start, tag)
+    start, size = found.start, found.size
+    headers = {"content-length": str(size - start), "accept-ranges": "bytes", "etag": f'"{found.tag}"'}
     if start:
         headers["content-range"] = f"bytes {start}-{size - 1}/{size}"
-    return StreamingResponse(pieces, 206 if start else 200, headers, "application/octet-stream")
+    return StreamingResponse(found.pieces, 206 if start else 200, headers, "application/octet-stream")
 
 
 @router.get("/uploads/{kind}/{sha256}", summary="How much of an upload is here")

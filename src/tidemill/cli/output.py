@@ -120,18 +120,9 @@ def emit_line(value: Any) -> None:
 
 
 def _json(value: Any, *, indent: bool) -> str:
-    import orjson
+    from tidemill.domain.plain_json import dumped
 
-    option = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
-    return orjson.dumps(value, default=_plain, option=option).decode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return str(value)
+    return dumped(value, indent=indent).decode()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:

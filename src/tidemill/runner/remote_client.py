@@ -82,9 +82,16 @@ class SiteClient:
                 return await answer.aread()
 
     @asynccontextmanager
-    async def stream(self, path: str, *, start: int = 0, **params: Any) -> AsyncIterator[httpx2.Response]:
-        """An answer whose bytes, from `start` on, are to be read as they come. Reading may raise httpx2.HTTPError."""
+    async def stream(
+        self, path: str, *, start: int = 0, etag: str = "", **params: Any
+    ) -> AsyncIterator[httpx2.Response]:
+        """An answer whose bytes, from `start` on, are to be read as they come. Reading may raise httpx2.HTTPError.
+
+        All of them come where what is there has another `etag` by now.
+        """
         headers = {"range": f"bytes={start}-"} if start else {}
+        if start and etag:
+            headers["if-range"] = etag
         # What is fetched is seldom the smaller for packing, and its length is to be known.
         headers["accept-encoding"] = "identity"
         with _reached(self.url):

@@ -27,7 +27,7 @@ from tidemill.runner.remote_results import Handed, Judge, Judged
 from tidemill.runner.remote_uploads import Uploads
 from tidemill.runner.results import LOG_LIMIT
 from tidemill.storage.documents import DocumentStore
-from tidemill.storage.reading import read_from
+from tidemill.storage.reading import Reading, read_from
 
 log = structlog.get_logger()
 
@@ -177,15 +177,15 @@ class Desk:
             raise NotFound("This worker has nothing in hand that starts from such a document.")
         return await self._documents.read(sha256, rows[0]["body"], rows[0]["location"])
 
-    async def file(self, caller: Caller, url: str, start: int) -> tuple[int, AsyncIterator[bytes]]:
-        """A file of an item that the worker has in hand: its size, and its bytes from `start` on.
+    async def file(self, caller: Caller, url: str, start: int, tag: str = "") -> Reading:
+        """A file of an item that the worker has in hand, from `start` on, or anew if it is not the one of `tag` any more.
 
         Raises NotFound, StorageError.
         """
         reach = await self._reach(caller, url)
         if reach is None:
             raise NotFound("No item that this worker has in hand has such a file.")
-        return await read_from(url, start, reach)
+        return await read_from(url, start, reach, tag)
 
     async def _reach(self, caller: Caller, url: str) -> dict[str, Any] | None:
         """How the store of a file of an item in hand is reached; None if the worker may not have it."""

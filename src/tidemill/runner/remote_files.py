@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -51,6 +52,13 @@ class RemoteDocuments:
         return document
 
 
+@dataclass(slots=True)
+class _Version:
+    """Of which version of a file something has come."""
+
+    etag: str = ""
+
+
 class RemoteFiles:
     """What `FileStore` is where there is one."""
 
@@ -75,11 +83,11 @@ class RemoteFiles:
             return await self._direct.fetch(url, folder, reach)
         target = folder / Path(unquote(parts.path)).name
         part = target.with_name(f"{target.name}.part")
-        failures = 0
+        failures, version = 0, _Version()
         while True:
             came = part.stat().st_size if part.exists() else 0
             try:
-                await self._some(url, part, came)
+                await self._some(url, part, came, version)
                 return part.replace(target)
             except (SiteUnavailable, httpx2.HTTPError) as error:
                 if not failures:
@@ -93,10 +101,11 @@ class RemoteFiles:
             except DatabaseRefused as error:
                 raise StorageError(error.message) from error
 
-    async def _some(self, url: str, part: Path, start: int) -> None:
-        """Append what comes from `start` on; all has come when this returns."""
-        stream = self._link.client.stream("/files", start=start, worker=self._link.terms.worker, url=url)
-        async with stream as answer:
+    async def _some(self, url: str, part: Path, start: int, version: _Version) -> None:
+        """Append what comes from `start` on, or begin anew if the file was changed; all has come when this returns."""
+        about = {"worker": self._link.terms.worker, "url": url}
+        async with self._link.client.stream("/files", start=start, etag=version.etag, **about) as answer:
+            version.etag = answer.headers.get("etag", "")
             left = int(answer.headers.get("content-length", -1))
             with part.open("ab" if answer.status_code == 206 else "wb") as file:
                 async for chunk in answer.aiter_bytes(1024 * 1024):
