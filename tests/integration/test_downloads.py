@@ -193,6 +193,7 @@ async def test_while_the_database_is_away_it_is_asked_to_come_again(
         answer = await web.get(link.url, headers={"accept": accept})
     assert (answer.status_code, answer.headers.get("retry-after")) == (503, "10")
     assert "The database cannot be reached" in answer.text
+    assert "127.0.0.1" not in answer.text, "where it is, is nobody's business"
     await away.close()
 
 

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill.domain.byte_ranges import heeds_range, http_date, precondition, spans
+from tidemill.domain.places import for_visitors
 from tidemill.errors import DatabaseUnavailable, TidemillError
 from tidemill.publishing import downloads
 from tidemill.publishing.downloads import Served
@@ -68,7 +69,8 @@ async def _refused(request: Request, error: TidemillError, status: int) -> Respo
         page = portal_door.problem(request, error, status)
         page.headers.update(headers)
         return page
-    said = error.message + (f"\n{error.hint}" if error.hint else "")
+    told = for_visitors(error)
+    said = told.message + (f"\n{told.hint}" if told.hint else "")
     return PlainTextResponse(f"{said}\n", status, headers)
 
 

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.accounts.keyring import HOLDER, Holder, Keyring
 from tidemill.accounts.tokens import PREFIX
+from tidemill.domain.places import for_visitors
 from tidemill.errors import DatabaseUnavailable
 from tidemill.web.origins import Hosts, as_forwarded, host_name, own_origin
 from tidemill.web.permits import PORTAL_API, below, is_open, refusal
@@ -78,7 +79,9 @@ class Guard:
         try:
             refused = await self._refusal(scope, Headers(scope=scope))
         except DatabaseUnavailable as error:  # who shows a token cannot be known now
-            refused = _refuse(scope, 503, "DatabaseUnavailable", error.message, None, {"retry-after": "1"})
+            refused = _refuse(
+                scope, 503, "DatabaseUnavailable", for_visitors(error).message, None, {"retry-after": "1"}
+            )
         if refused is None:
             await self._app(scope, receive, _with_headers(send, scope))
         elif scope["type"] == "websocket":

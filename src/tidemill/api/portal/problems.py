@@ -15,8 +15,8 @@ from starlette.responses import Response
 from tidemill.api.door import Json
 from tidemill.api.portal.callers import is_operator, key_of
 from tidemill.api.problems import status_of
-from tidemill.domain.places import without_places
-from tidemill.errors import InvalidFields, InvalidInput, KeyRefused, StorageError, TidemillError
+from tidemill.domain.places import for_visitors
+from tidemill.errors import InvalidFields, InvalidInput, KeyRefused, TidemillError
 
 log = structlog.get_logger()
 
@@ -36,9 +36,8 @@ async def _ours(request: Request, error: Exception) -> Response:
     if isinstance(error, KeyRefused):
         return Json({"message": error.message, "token_id": key_of(request)}, 403)
     status = 400 if isinstance(error, InvalidInput) else status_of(error)
-    said = f"{error.message} {error.hint}" if error.hint else error.message
-    if isinstance(error, StorageError) and not is_operator(request):
-        said = without_places(said)
+    told = error if is_operator(request) else for_visitors(error)
+    said = f"{told.message} {told.hint}" if told.hint else told.message
     retry = {503: "10", 429: "3600"}.get(status)
     return Json({"detail": said}, status, {"retry-after": retry} if retry else None)
 

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from tidemill.accounts import people
 from tidemill.accounts.keyring import HOLDER
 from tidemill.accounts.people import Person
-from tidemill.domain.places import without_places
+from tidemill.domain.places import for_visitors
 from tidemill.domain.roles import Role
 from tidemill.domain.vocabulary import as_key, in_address
-from tidemill.errors import StorageError, TidemillError
+from tidemill.errors import TidemillError
 from tidemill.publishing import datasets
 from tidemill.publishing.datasets import Dataset
 from tidemill.web import portal_basket
@@ -212,8 +212,8 @@ def page(request: Request, template: str, status_code: int = 200, **context: Any
 
 def problem(request: Request, error: TidemillError, status: int) -> HTMLResponse:
     """A page of the portal that says what went wrong."""
-    if isinstance(error, StorageError) and not visitor_of(request).operates:
-        error = StorageError(without_places(error.message), hint=without_places(error.hint or "") or None)
+    if not visitor_of(request).operates:
+        error = for_visitors(error)
     return page(request, "portal_problem.html", status, error=error, keyless=status == 401, title=problem_title(status))
 
 
