@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 from tests.faults.audit import audit
+from tests.faults.proxy import proxied
 from tests.remote import far_worker, worker_token, working
 from tests.site import Mill
 from tests.webserver import Web, web_site
@@ -124,6 +125,35 @@ async def test_files_are_read_through_the_site_and_delivered_to_it(
     assert attempt["inputs"][0]["url"].startswith("worker://"), "a path there is none of the site's"
     assert not list((tmp_path / "spool" / "blobs").iterdir())
     assert not list((web.site.settings.work_folder / "uploads").iterdir())
+
+
+async def test_a_file_that_changes_while_it_comes_is_fetched_anew(web: Web, mill: Mill, tmp_path: Path) -> None:
+    old, new = b"old " * 1_000_000, b"new " * 1_000_000
+    run = await mill.start(items=1, steps=["copy"], functions={"f": trace}, use=["f"])
+    url = await data_file(mill, "item-0", tmp_path / "daq", old)
+    copier: Any = Copier(url)
+    came = 0
+
+    def cut(said: bytes) -> bool:
+        nonlocal came
+        came += len(said)
+        if came < 2_000_000 or proxy.cuts:
+            return False
+        (tmp_path / "daq" / "item-0 é.dat").write_bytes(new)
+        return True
+
+    async with proxied(f"{web.url}/") as proxy:
+        proxy.lose_answer = cut
+        token = await worker_token(mill.database)
+        worker = far_worker(proxy.url.rstrip("/"), token, tmp_path / "spool", {"f": trace}, {"python": copier})
+        copier.bench = worker._attempts._bench
+        async with working(worker):
+            await mill.until(mill.finished(run))
+        assert proxy.cuts == 1
+    (attempt,) = await mill.attempts(run)
+    (kept,) = attempt["files"]
+    stored = await web.site.files.fetch(kept["url"], tmp_path)
+    assert stored.read_bytes() == new[::-1]
 
 
 async def test_a_worker_is_given_tasks_of_its_tokens_apps_alone(web: Web, mill: Mill, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class Desk:
         return await self._documents.read(sha256, rows[0]["body"], rows[0]["location"])
 
     async def file(self, caller: Caller, url: str, start: int, tag: str = "") -> Reading:
-        """A file of an item that the worker has in hand, from `start` on, or anew if it is not the one of `tag` any more.
+        """A file of an item that the worker has in hand, from `start` on; all of it if its tag is not `tag` by now.
 
         Raises NotFound, StorageError.
         """
