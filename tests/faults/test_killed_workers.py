@@ -195,12 +195,17 @@ async def _frozen_in_a_step(mill: Mill, url: str, folder: Path) -> tuple[int, Wo
 
 async def _in_a_transaction(mill: Mill) -> bool:
     """Whether the frozen worker is in the midst of one, once the server has done all that it was asked to."""
-    query = "select state from pg_stat_activity where datname = current_database() and application_name = 'frozen'"
-    states = ["active"]
-    while "active" in states:
-        async with mill.database.begin() as session:
-            states = list(await session.scalars(text(query)))
-    return any(state != "idle" for state in states)
+    query = (
+        "select xact_start is not null as open, state = 'active' and wait_event is distinct from 'ClientRead' as busy "
+        "from pg_stat_activity where datname = current_database() and application_name = 'frozen'"
+    )
+    async with asyncio.timeout(60):
+        while True:
+            async with mill.database.begin() as session:
+                found = (await session.execute(text(query))).all()
+            if not any(row.busy for row in found):
+                return any(row.open for row in found)
+            await asyncio.sleep(0.01)
 
 
 async def _thawed(mill: Mill, worker: WorkerProcess, run: int, folder: Path) -> None:
