@@ -181,7 +181,8 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(
 
 
 def test_ctrl_c_in_the_first_moments_is_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # whatever this process was started with
+    (tmp_path / "typer.py").write_text(f"import os, signal\n{heeded}\nos.kill(os.getpid(), signal.SIGINT)\n")
     command = [sys.executable, "-m", "tidemill.cli", "--version"]
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tidemill.errors import DatabaseUnavailable, StorageError, TidemillError
+from tidemill.errors import DatabaseUnavailable, SiteUnavailable, StorageError, TidemillError
 
 _PLACE = re.compile(
     r"""(['"])(?:[a-z][a-z0-9+.-]*://|/).*?\1"""  # in quotes it may have blanks in it
@@ -20,7 +20,7 @@ def without_places(said: str) -> str:
 
 def for_visitors(error: TidemillError) -> TidemillError:
     """The same error in words that do not say where the site's stores and its database are."""
-    if isinstance(error, DatabaseUnavailable):
+    if isinstance(error, DatabaseUnavailable) and not isinstance(error, SiteUnavailable):
         return DatabaseUnavailable("The database cannot be reached now.", hint="Try again in a minute.")
     if isinstance(error, StorageError):
         return StorageError(without_places(error.message), hint=without_places(error.hint or "") or None)
