@@ -130,6 +130,19 @@ def test_where_it_cannot_be_brought_up_people_are_told_what_to_do(
     assert schema.migrate(database_url) == ["0004"]
 
 
+def test_a_site_that_has_some_of_it_already_gets_the_rest(database_url: str) -> None:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "0003")
+    engine.dispose()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("create index item_created_idx on item (created_at, id) where kind = 'item'")
+        connection.execute("alter table site alter tables drop default, alter tables type json using tables::json")
+        connection.execute("drop index dataset_token_id_idx")
+    assert schema.migrate(database_url) == ["0004"]
+    assert schema.check(database_url) == []
+
+
 def test_every_table_of_the_models_is_there(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         found = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()

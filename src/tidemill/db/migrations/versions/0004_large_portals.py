@@ -1,6 +1,6 @@
 """What large portals need: bits of declared fields, pages of people by an index, changed files in the feed.
 
-Revision: 0004, after 0003
+Revision: 0004, after 0003. Sites that were made while this was a part of 0003 have its indexes already.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ end $$"""
 def upgrade() -> None:
     _lock()
     for name, table, columns, where in INDEXES:
-        op.create_index(name, table, columns, postgresql_where=sa.text(where) if where else None)
-    op.drop_index("dataset_token_id_idx", "dataset")
+        op.create_index(name, table, columns, postgresql_where=sa.text(where) if where else None, if_not_exists=True)
+    op.drop_index("dataset_token_id_idx", "dataset", if_exists=True)
     _tables("json")
     _no_copies()
     op.add_column("field_table", sa.Column("bits", postgresql.JSONB(), nullable=True))
