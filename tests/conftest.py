@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 from hypothesis import HealthCheck
@@ -21,6 +22,8 @@ from hypothesis import settings as hypothesis_settings
 from tests.ahead import Ahead
 from tests.ceph import ceph, moto, quick_s3, s3  # noqa: F401 - fixtures for all
 from tests.portal import atlas_folder, portal_site, portal_web  # noqa: F401 - likewise
+from tests.portal_catalogue import laid  # noqa: F401 - likewise
+from tests.webserver import Web, web_site
 from tidemill.db import schema
 from tidemill.db.database import Database
 from tidemill.db.embedded import EmbeddedServer
@@ -184,3 +187,17 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 def documents(tmp_path: Path) -> DocumentStore:
     """A store of large documents in a folder; more than 4 KB counts as large here."""
     return DocumentStore((tmp_path / "documents").as_uri(), 4096)
+
+
+@pytest.fixture
+async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
+    """A site that is being served, with the key to it."""
+    async with web_site(database, database_url, tmp_path / "site") as web:
+        yield web
+
+
+@pytest.fixture
+async def nobody(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of that site without a key."""
+    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as client:
+        yield client

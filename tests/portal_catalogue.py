@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tidemill.db.database import Database
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -70,6 +72,12 @@ async def lay(
         path = Path(str(store)) / "abc" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(BODY)
+
+
+@pytest.fixture
+async def laid(database: Database, tmp_path: Path) -> None:
+    """The catalogue, laid, with packages in a folder and terms to be accepted."""
+    await lay(database, store=tmp_path / "store", terms="2026-1")
 
 
 def _with_terms(portal: Mapping[str, Any], terms: str | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tests.faults.proxy import Proxy, proxied
 from tests.program import Program, Started
 from tests.remote import far_worker, worker_token, working
 from tests.site import Mill
-from tests.webserver import Web, until, web_site
+from tests.webserver import Web, until
 
 from tidemill.accounts import tokens
 from tidemill.db.database import Database, fetch
@@ -37,12 +37,6 @@ Json = dict[str, Any]
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidemill.runner.remote.LONGEST_PAUSE", 0.2)
     monkeypatch.setattr("tidemill.runner.outbox.TRY_AGAIN", 0.1)
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path / "site") as served:
-        yield served
 
 
 @pytest.fixture

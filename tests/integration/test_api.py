@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ from tidemill.db.database import Database
 from tidemill.domain.states import TaskState, grid_code
 from tidemill.errors import Conflict
 from tidemill.web.serve import serving
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
 
 
 async def sql(database: Database, *statements: str) -> None:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tests.factory import make_run
 from tests.transactions import the_feed_tells_all
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.api import items
 from tidemill.db.database import Database
 from tidemill.domain.plain_json import dumped
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
 
 
 async def call(web: Web, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.site import Mill
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 from tests.zones import quiet_zone
 
 from tidemill.db.database import Database
@@ -20,12 +18,6 @@ Json = dict[str, Any]
 @pytest.fixture
 def mill(database: Database, documents: DocumentStore) -> Mill:
     return Mill(database, documents)
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
 
 
 async def call(web: Web, method: str, path: str, status: int = 200, body: Any = None) -> Any:

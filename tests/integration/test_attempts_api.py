@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from tests.step_site import StepSite
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
 from tidemill.storage.documents import DocumentStore
@@ -33,12 +32,6 @@ def long(item):
     raise ValueError("in the end")
 """
 DATA = bytes(range(256)) * 100
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
 
 
 @pytest.fixture

@@ -33,12 +33,6 @@ from tidemill.sdk.connection import Stale
 
 
 @pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
 async def client(web: Web) -> AsyncIterator[Client]:
     with Client(web.url, web.key) as one:
         yield one

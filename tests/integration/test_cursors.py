@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +10,12 @@ import structlog
 from sqlalchemy import text
 from tests.followers import INSERT
 from tests.transactions import the_feed_tells_all
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
 from tidemill.errors import ChangesGone
 from tidemill.feed import changes, cursors, pruning
 from tidemill.runner.housekeeping import prune_changes
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as site:
-        yield site
 
 
 async def made(database: Database, count: int, days: int = 0, *, told: bool = True) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ from sqlalchemy import text
 from tests.factory import make_run
 from tests.site import Mill
 from tests.transactions import the_feed_tells_all
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
 from tidemill.errors import InvalidInput
@@ -26,12 +24,6 @@ def step(document: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]
 
 
 STEPS = {"move": step, "process": step}
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as site:
-        yield site
 
 
 async def get(web: Web, path: str, status: int = 200) -> Any:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from tests.followers import INSERT, KINDS, Stream, event_stream, following, until, write
 from tests.transactions import the_feed_tells_all
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as site:
-        yield site
 
 
 async def get(web: Web, path: str, status: int = 200) -> Any:

@@ -49,12 +49,6 @@ async def move(database: Database, run: int, low: int, high: int, state: str = "
         await connection.execute(NOTIFY)
 
 
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
-
-
 class Page:
     """What a run's page does: reads the grid, watches from its position, and applies what it is told."""
 

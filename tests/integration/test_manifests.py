@@ -33,12 +33,6 @@ async def web(database: Database, database_url: str, documents: DocumentStore, t
         yield web
 
 
-@pytest.fixture
-async def nobody(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as client:
-        yield client
-
-
 async def test_everybody_sees_names_sizes_and_checksums_and_gets_no_link(web: Web, nobody: httpx2.AsyncClient) -> None:
     told = (await nobody.get(PATH)).json()
     assert (told["count"], [one["name"] for one in told["files"]]) == (1, ["P1_ALL.zip"])

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import quote
 
 import httpx2
 import pytest
 from sqlalchemy import text
-from tests.portal_catalogue import lay
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
 
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    await lay(database, store=tmp_path / "store", terms="2026-1")
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
-
-
-@pytest.fixture
-async def nobody(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as client:
-        yield client
+pytestmark = pytest.mark.usefixtures("laid")
 
 
 async def test_a_citation_leads_to_the_project(database: Database, web: Web, nobody: httpx2.AsyncClient) -> None:

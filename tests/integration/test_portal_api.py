@@ -59,10 +59,9 @@ class Client:
 
 
 @pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    await lay(database, store=tmp_path / "store", terms="2026-1")
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
+def web(laid: None, web: Web) -> Web:
+    """The site, with the catalogue laid; some tests lay one of their own."""
+    return web
 
 
 @pytest.fixture

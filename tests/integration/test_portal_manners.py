@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx2
 import pytest
 from sqlalchemy import text
 from tests.portal import key_for
-from tests.portal_catalogue import BODY, lay
-from tests.webserver import Web, web_site
+from tests.portal_catalogue import BODY
+from tests.webserver import Web
 
 from tidemill.accounts import tokens
 from tidemill.db.database import Database
 from tidemill.domain.roles import Role
 
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    await lay(database, store=tmp_path / "store", terms="2026-1")
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
-
-
-@pytest.fixture
-async def nobody(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as client:
-        yield client
+pytestmark = pytest.mark.usefixtures("laid")
 
 
 async def downloads(database: Database) -> int:

@@ -16,9 +16,7 @@ import pytest
 from sqlalchemy import text
 from tests.remote import worker_token
 from tests.site import Mill
-from tests.webserver import Web, web_site
-
-from tidemill.db.database import Database
+from tests.webserver import Web
 
 Json = dict[str, Any]
 
@@ -45,12 +43,6 @@ class Intruder:
         assert answer.status_code == 200, answer.text
         said: Json = answer.json()
         return said
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path / "site") as served:
-        yield served
 
 
 @pytest.fixture

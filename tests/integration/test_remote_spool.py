@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,6 @@ from tidemill.runner.remote_uploads import Upload, Uploads
 from tidemill.runner.spool import Spool
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path / "site") as served:
-        yield served
 
 
 @pytest.fixture

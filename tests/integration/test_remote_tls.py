@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from tests.program import Program
 from tests.remote import far_worker, worker_token, working
 from tests.step_site import StepSite
 from tests.tls_front import tls_front
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database
@@ -45,12 +44,6 @@ async def site(database: Database, documents: DocumentStore, tmp_path: Path) -> 
         session.add(Source(name="daq", url=(tmp_path / "daq").as_uri(), layout=layout))
     await sync(database, "daq")
     return site
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path / "site") as web:
-        yield web
 
 
 async def begun(site: StepSite, there: Path) -> int:

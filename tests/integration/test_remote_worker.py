@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,12 +27,6 @@ from tidemill.runner import runs
 from tidemill.runner.remote_client import SiteClient
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path / "site") as served:
-        yield served
 
 
 @pytest.fixture

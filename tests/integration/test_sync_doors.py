@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from tests.ceph import Bucket
 from tests.program import Program
 from tests.stalling_s3 import stalling_s3
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
 from tidemill.db.models import Source
@@ -32,12 +31,6 @@ async def folder(database: Database, tmp_path: Path) -> Path:
     async with database.begin() as session:
         session.add(Source(name="tapes 1", url=folder.as_uri(), layout={"rules": RULES}))
     return folder
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
 
 
 async def _call(web: Web, method: str, path: str, status: int = 200, body: Any = None) -> Any:

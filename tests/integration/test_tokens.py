@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, WebSocketRoute
 from tests.factory import make_run
 from tests.program import Program
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -26,12 +26,6 @@ from tidemill.db.database import Database
 from tidemill.domain.roles import Role
 from tidemill.errors import Conflict, InvalidInput, NotFound, TidemillError
 from tidemill.main import make_web
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as served:
-        yield served
 
 
 async def given(database: Database, role: Role, name: str = "", **limits: Any) -> str:

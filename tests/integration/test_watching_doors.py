@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.program import Program
 from tests.watching import Watched
-from tests.webserver import Web, web_site
+from tests.webserver import Web
 
 from tidemill.db.database import Database
 from tidemill.errors import SiteFileError
@@ -165,12 +164,6 @@ async def test_names_that_name_nothing_are_told_with_their_line(
     with pytest.raises(SiteFileError) as refused:
         await plan(database, SITE.replace(before, after))
     assert told in refused.value.message
-
-
-@pytest.fixture
-async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
-    async with web_site(database, database_url, tmp_path) as web:
-        yield web
 
 
 @pytest.fixture
