@@ -23,8 +23,14 @@ from tests.webserver import Web, until
 from tidemill.accounts import tokens
 from tidemill.db.database import Database, fetch
 from tidemill.db.embedded_folder import free_port
+from tidemill.errors import Conflict
 from tidemill.runner import redo
+from tidemill.runner.exchange import Abilities
 from tidemill.runner.housekeeping import close_runs, expire
+from tidemill.runner.processes import Process
+from tidemill.runner.remote import RemoteExchange, RemoteLink
+from tidemill.runner.remote_client import SiteClient
+from tidemill.runner.spool import Spool
 from tidemill.runner.worker import Worker
 from tidemill.storage.documents import DocumentStore
 
@@ -108,6 +114,54 @@ async def test_the_lost_answer_to_a_hand_in_changes_nothing(web: Web, mill: Mill
     assert proxy.cuts == 2
     assert await audit(mill.database, mill.documents, run) == {"done": 1}
     assert Counter(a["outcome"] for a in await mill.attempts(run))["done"] == 2
+
+
+async def claims_by_hand(url: str, mill: Mill, spool: Path) -> RemoteExchange:
+    """What a worker claims with, and no worker."""
+    kept = Spool(spool)
+    kept.open()
+    link = RemoteLink(SiteClient(url, await worker_token(mill.database)), kept)
+    exchange = link.exchange(30.0, Abilities(("python",), ("python:f",)))
+    await exchange.register("far", Process.this(), 2)
+    return exchange
+
+
+async def test_a_claim_that_is_overtaken_on_its_way_comes_too_late(web: Web, mill: Mill, tmp_path: Path) -> None:
+    run = await mill.start(items=2, steps=["a"], functions=FUNCTIONS, use=["f"])
+    exchange = await claims_by_hand(web.url, mill, tmp_path / "spool")
+    late = exchange._said | {"worker": exchange.worker, "n": 1}
+    await exchange.ask("tasks.disown", tasks=[])
+    with pytest.raises(Conflict, match="asked for something else since"):
+        await exchange._link.client.post("/exchange", late)
+    assert await mill.states(run) == {"waiting": 2}
+    (_, claimed) = await exchange.finish_and_claim([], [], 1)
+    assert len(claimed) == 1
+    await exchange.close()
+
+
+async def test_what_a_slow_claim_takes_after_all_is_given_back(web: Web, mill: Mill, tmp_path: Path) -> None:
+    run = await mill.start(items=2, steps=["a"], functions=FUNCTIONS, use=["f"])
+    exchange = await claims_by_hand(web.url, mill, tmp_path / "spool")
+    async with mill.database.begin() as session:
+        await session.execute(text("update app set concurrency = 100"))
+    async with mill.database.begin() as session:
+        await session.execute(text("select from app for no key update"))
+        slow = asyncio.create_task(exchange.finish_and_claim([], [], 1))
+        await mill.until(lambda: waiting_for_locks(mill.database, 1))
+        unknown = asyncio.create_task(exchange.ask("tasks.disown", tasks=[]))
+        await mill.until(lambda: waiting_for_locks(mill.database, 2))
+    (_, claimed), given = await slow, await unknown
+    assert [task["id"] for task in claimed] == [row["id"] for row in given]
+    assert await mill.states(run) == {"waiting": 2}
+    await exchange.close()
+
+
+async def waiting_for_locks(database: Database, count: int) -> bool:
+    waiting = text(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    async with database.begin() as session:
+        return await session.scalar(waiting) == count
 
 
 async def test_results_made_while_the_link_is_down_are_handed_in_when_it_is_back(

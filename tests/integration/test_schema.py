@@ -62,7 +62,7 @@ def test_a_site_of_the_release_before_keeps_its_tables_and_has_its_copies_made_a
             " as 'begin raise exception ''stale''; end'"
         )
         connection.execute("create trigger keep_1 after insert on item execute function tidemill_fields.keep_1()")
-        assert schema.migrate(database_url) == ["0004"]
+        assert schema.migrate(database_url) == ["0004", "0005"]
         assert schema.check(database_url) == []
         assert connection.execute("select tables from site").fetchone() == ([{"name": "projects"}],)
         assert connection.execute("select count(*) from field_table").fetchone() == (0,)
@@ -106,7 +106,7 @@ def test_who_writes_while_the_schema_is_brought_up_goes_on(database_url: str) ->
         try:
             while min(rounds) < 3:
                 time.sleep(0.01)
-            assert schema.migrate(database_url) == ["0004"]
+            assert schema.migrate(database_url) == ["0004", "0005"]
             now = list(rounds)
             while min(a - b for a, b in zip(rounds, now, strict=True)) < 3 and not any(w.done() for w in writers):
                 time.sleep(0.01)
@@ -127,7 +127,7 @@ def test_where_it_cannot_be_brought_up_people_are_told_what_to_do(
             schema.migrate(database_url)
         assert exit_code(caught.value) is Exit.CONFLICT
         connection.commit()
-    assert schema.migrate(database_url) == ["0004"]
+    assert schema.migrate(database_url) == ["0004", "0005"]
 
 
 def test_a_site_that_has_some_of_it_already_gets_the_rest(database_url: str) -> None:
@@ -139,7 +139,7 @@ def test_a_site_that_has_some_of_it_already_gets_the_rest(database_url: str) -> 
         connection.execute("create index item_created_idx on item (created_at, id) where kind = 'item'")
         connection.execute("alter table site alter tables drop default, alter tables type json using tables::json")
         connection.execute("drop index dataset_token_id_idx")
-    assert schema.migrate(database_url) == ["0004"]
+    assert schema.migrate(database_url) == ["0004", "0005"]
     assert schema.check(database_url) == []
 
 

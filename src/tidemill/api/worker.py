@@ -88,7 +88,9 @@ async def release(request: Request, desk: AtDesk, by: By) -> Response:
 
 @router.post("/disown", summary="Give back all that is not named here")
 async def disown(request: Request, desk: AtDesk, by: By) -> Response:
-    return await _asked(request, desk, by, "tasks.disown", bodies.Keys)
+    body = await read(request, bodies.Keys)
+    tasks = [one.model_dump() for one in body.tasks]
+    return _packed(request, {"rows": await desk.disown(_caller(by, body), tasks)})
 
 
 @router.post("/cancelled", summary="Which of these attempts were cancelled")
@@ -180,7 +182,7 @@ async def upload(
 
 
 def _caller(by: Holder, body: bodies.Asked) -> Caller:
-    return Caller(by.id, by.apps, body.worker, tuple(body.kinds), tuple(body.functions), body.lease)
+    return Caller(by.id, by.apps, body.worker, tuple(body.kinds), tuple(body.functions), body.lease, body.turn)
 
 
 async def _asked(request: Request, desk: Desk, by: Holder, name: str, kind: type[Any]) -> Response:

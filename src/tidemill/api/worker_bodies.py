@@ -25,12 +25,14 @@ class _Part(BaseModel):
 
 
 class Asked(_Part):
-    """What every request says: who asks, what it can run, and how long it wants to hold what it claims."""
+    """What every request says: who asks, what it can run, how long it wants to hold what it claims, and how often it
+    has disowned what it did not know of."""
 
     worker: Big = 0
     kinds: list[Name] = Field(default=[], max_length=50)
     functions: list[Name] = Field(default=[], max_length=5000)
     lease: float = Field(default=30.0, gt=0, le=1e9)
+    turn: Big = 0
 
 
 class Register(Asked):

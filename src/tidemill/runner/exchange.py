@@ -14,7 +14,7 @@ import psycopg
 from tidemill.db.database import Database, Row, translated
 from tidemill.db.queries import sql
 from tidemill.domain.retries import CIRCUIT_THRESHOLD
-from tidemill.errors import DatabaseUnavailable
+from tidemill.errors import Conflict, DatabaseUnavailable
 from tidemill.runner.processes import Process
 
 WORK_CHANNEL = "tidemill_work"
@@ -45,9 +45,11 @@ class Exchange:
         self._fixed: dict[str, Any] = {}
         self.become(0, lease, abilities)
 
-    def become(self, worker: int, lease: float, abilities: Abilities) -> None:
-        """From here on, speak for this worker."""
+    def become(self, worker: int, lease: float, abilities: Abilities, turn: int | None = None) -> None:
+        """From here on, speak for this worker. `turn`: how often it had given back what it did not know of when it
+        asked; what asks to claim after the next time was overtaken on the way. None: nothing can be overtaken."""
         self.worker = worker
+        self._turn = turn
         self._fixed = {
             "threshold": CIRCUIT_THRESHOLD,
             "lease": lease,
@@ -78,7 +80,7 @@ class Exchange:
     ) -> tuple[list[Row], list[Row]]:
         """Apply results and take up to `n` tasks in one commit: (tasks moved, tasks claimed).
 
-        `rooms`: of the engines that are named here, at most so many.
+        `rooms`: of the engines that are named here, at most so many. Raises Conflict for a claim that was overtaken.
         """
         params = self._fixed | {"worker": self.worker, "n": n, "rooms": _json(dict(rooms or {}))}
         moved: psycopg.AsyncCursor[Row] | None = None
@@ -89,6 +91,8 @@ class Exchange:
             connection.pipeline(),
             connection.transaction(),
         ):
+            if n > 0 and self._turn is not None:
+                await self._take_turn(connection, self._turn)
             if n > 0:  # first, so that every worker takes the apps' rows in the same order
                 await connection.execute(_sql("tasks.lock_limited_apps"), params)
             if documents:
@@ -107,6 +111,26 @@ class Exchange:
             await moved.fetchall() if moved else [],
             await claimed.fetchall() if claimed else [],
         )
+
+    async def disown(self, tasks: Sequence[Mapping[str, int]]) -> list[Row]:
+        """Give back what this worker claimed but does not know of; what it asked for in earlier turns is not claimed
+        any more. Raises Conflict where it has said so again since."""
+        assert self._turn is not None
+        params = self._fixed | {"worker": self.worker, "turn": self._turn}
+        async with self._lock, self._connected() as connection, connection.transaction():
+            await self._take_turn(connection, self._turn)
+            given = await connection.execute(_sql("tasks.disown"), params | {"tasks": _json(tasks)})
+            rows = await given.fetchall()
+            await connection.execute(_sql("remote.begin_turn"), params)  # last: others lock tasks, then workers
+            if rows:
+                await connection.execute(_NOTIFY, {"work": ""})
+            return rows
+
+    async def _take_turn(self, connection: psycopg.AsyncConnection[Row], turn: int) -> None:
+        params = {"worker": self.worker, "turn": turn}
+        await connection.execute(_sql("remote.wait_turn"), params)
+        if await (await connection.execute(_sql("remote.overtaken"), params)).fetchone():
+            raise Conflict(f"Worker {self.worker} has asked for something else since.")
 
     async def close_runs(self) -> list[int]:
         """Mark finished runs as done; their ids."""

@@ -81,7 +81,7 @@ class RemoteExchange:
 
     def __init__(self, link: RemoteLink, said: dict[str, Any]) -> None:
         self._link = link
-        self._said = said
+        self._said = said | {"turn": 0}
         self.worker = 0
 
     async def register(self, hostname: str, process: Process, slots: int) -> int:
@@ -124,6 +124,8 @@ class RemoteExchange:
         """One of the statements of `VERBS`; the site tells others by itself."""
         ids = params.get("apps", params.get("versions", params.get("items")))
         asked = {"ids": ids} if ids is not None else params
+        if name == "tasks.disown":  # a claim whose answer was lost may still be on its way there: it comes too late
+            self._said["turn"] += 1
         answer = await self._link.client.post(f"/{VERBS[name]}", self._said | {"worker": self.worker} | asked)
         rows: list[Row] | None = answer.get("rows")
         if rows is None:

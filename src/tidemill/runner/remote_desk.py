@@ -35,7 +35,7 @@ MOST_CONNECTIONS = 8
 """Database connections that all remote workers of a process share."""
 
 SHORTEST_LEASE = 1.0
-WAKING = frozenset({"tasks.submit", "tasks.adopt", "tasks.release", "tasks.disown"})
+WAKING = frozenset({"tasks.submit", "tasks.adopt", "tasks.release"})
 """What others should hear of at once."""
 
 
@@ -49,6 +49,7 @@ class Caller:
     kinds: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     lease: float = 30.0
+    turn: int = 0
 
     @property
     def abilities(self) -> Abilities:
@@ -148,6 +149,14 @@ class Desk:
         async with self._as(caller) as exchange:
             return _trimmed(await exchange.ask(own, notify=name in WAKING, **params))
 
+    async def disown(self, caller: Caller, tasks: Sequence[Mapping[str, int]]) -> list[Row]:
+        """All that the worker has in hand but these becomes due, and what it asked for before is not claimed any more.
+
+        Raises Conflict where it has said so again since.
+        """
+        async with self._as(caller) as exchange:
+            return await exchange.disown(tasks)
+
     async def specs(self, caller: Caller, ids: Sequence[int]) -> list[Row]:
         """What is known of some apps, of those that the token is good for."""
         async with self._as(caller) as exchange:
@@ -219,7 +228,7 @@ class Desk:
             exchange = (
                 self._idle.pop() if self._idle else Exchange(self._database, lease=lease, abilities=caller.abilities)
             )
-            exchange.become(caller.worker, lease, caller.abilities)
+            exchange.become(caller.worker, lease, caller.abilities, caller.turn)
             try:
                 yield exchange
             except asyncio.CancelledError:  # in the midst of a statement: nobody can say what it is at

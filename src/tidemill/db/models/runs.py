@@ -168,6 +168,8 @@ class Worker(Base):
     """Engines that it has, and the Python steps, as `python:name`."""
     token_id: Mapped[int | None] = mapped_column(ForeignKey("token.id", ondelete="SET NULL"))
     """The token of a worker that has no database and works over HTTP."""
+    turn: Mapped[int] = mapped_column(server_default="0")
+    """How often such a worker has given back what it did not know of: a claim it asked for before comes too late."""
     started_at: Mapped[Now]
     seen_at: Mapped[Now]
     stopped_at: Mapped[dt.datetime | None]

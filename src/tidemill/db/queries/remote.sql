@@ -14,6 +14,15 @@ order by 1;
 -- owned: whether this worker is one of this token's.
 select id from worker where id = %(worker)s and token_id = %(token)s;
 
+-- wait_turn: one after the other: this worker's claims, and its word that it does not know of what it was given.
+select pg_advisory_xact_lock(hashtext('turn of a worker'), hashint8(%(worker)s));
+
+-- overtaken: whether this worker has given back what it does not know of since it asked.
+select id from worker where id = %(worker)s and turn > %(turn)s;
+
+-- begin_turn: this worker has given back what it does not know of.
+update worker set turn = %(turn)s where id = %(worker)s;
+
 -- vouched: of these results, those of attempts that this worker was given, with what the site itself knows of each; `recorded` is what has become of it already.
 with handed as (
     select * from json_to_recordset(%(results)s::json) as h(

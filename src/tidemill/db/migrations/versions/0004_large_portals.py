@@ -25,8 +25,11 @@ INDEXES: tuple[tuple[str, str, list[str | sa.TextClause], str | None], ...] = (
 )
 
 
-LOCKED = ("item", "task", "file", "item_file", "project_item", "project", "token", "dataset", "site", "field_table")
-"""Every table that is changed here, or whose triggers are: all at once, so that no lock is raised on the way."""
+LOCKED = (
+    "item", "task", "worker", "file", "item_file", "project_item", "project", "token", "dataset", "site", "field_table"
+)  # fmt: skip
+"""Every table that is changed here, or whose triggers are: all at once, so that no lock is raised on the way.
+And workers, which 0005 changes in the same transaction."""
 
 
 LOCK = """
