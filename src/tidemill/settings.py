@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill.errors import InvalidInput
+from tidemill.folders import sync_folder_if_possible
 
 LOCAL_NETWORKS = ["127.0.0.0/8", "::1/128", "localhost"]
 SHORTEST_KEY = 16
@@ -129,12 +129,7 @@ def _make_key(path: Path) -> None:
             return
         except OSError:  # some mounted systems have no links
             part.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # some mounted systems cannot
-                os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder_if_possible(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

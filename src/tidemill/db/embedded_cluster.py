@@ -22,6 +22,7 @@ from tidemill.db.embedded_folder import (
     try_lock,
     write_private,
 )
+from tidemill.folders import sync_folder
 
 ORPHAN_SECONDS = 3.0
 PR_SET_PDEATHSIG = 1
@@ -176,7 +177,7 @@ class Cluster:
                 ]
                 self.run("postgres", single, [lock, *descriptors], b"CREATE DATABASE tidemill OWNER app;\n")
             new.rename(self.data)
-            self.sync_folder()
+            sync_folder(self.folder)
 
     @contextlib.contextmanager
     def secret(self, text: str) -> Iterator[int]:
@@ -187,12 +188,6 @@ class Cluster:
             if self.account.switch:
                 os.fchown(file.fileno(), self.account.uid, self.account.gid)
             yield file.fileno()
-
-    def sync_folder(self) -> None:
-        """Make the folder's new names last."""
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
 
     @staticmethod
     def options(*settings: str) -> list[str]:

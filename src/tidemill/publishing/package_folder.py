@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import StorageError
 from tidemill.executors.amounts import amount
+from tidemill.folders import sync_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -109,7 +110,7 @@ class FolderSink:
             raise StorageError(f"The package has {self._size} bytes, but {found.st_size} were stored.")
         self._part.replace(self._place)
         for folder in (self._place.parent, self._place.parent.parent):
-            _sync(folder)
+            sync_folder(folder)
         there = self._place.stat()
         if there.st_size != self._size:
             raise StorageError(f"The package has {self._size} bytes, but {there.st_size} are at {self._place}.")
@@ -193,14 +194,5 @@ def is_dead(part: Path, *, remove: bool = False) -> bool:
         if remove:
             part.unlink(missing_ok=True)
         return True
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    """Let what a folder lists survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

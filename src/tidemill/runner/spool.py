@@ -31,6 +31,7 @@ import structlog
 
 from tidemill.errors import Conflict, InvalidInput
 from tidemill.executors.workbench import checksum
+from tidemill.folders import sync_folder
 from tidemill.runner.remote_protocol import for_delivery
 from tidemill.runner.results import Result
 
@@ -186,10 +187,10 @@ class Spool:
             else:
                 shutil.copyfile(source, part)
             digest, size = checksum(part)
-            _sync(part)
+            sync_folder(part)
             with self._blobs_at_rest:
                 part.replace(self.blob(digest))
-                _sync(self._blobs)
+                sync_folder(self._blobs)
                 self._fresh[digest] += 1
         finally:
             part.unlink(missing_ok=True)
@@ -307,12 +308,4 @@ def _write(path: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

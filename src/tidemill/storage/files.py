@@ -18,6 +18,7 @@ from obstore.store import ObjectStore, from_url
 from tidemill.errors import Conflict, StorageError
 from tidemill.executors.contract import KeptFile
 from tidemill.executors.workbench import checksum
+from tidemill.folders import sync_folder
 from tidemill.storage.stores import SCHEMES, folder_of, open_store
 
 __all__ = ["FileStore", "checksum"]
@@ -169,16 +170,7 @@ def _copied(path: Path, folder: Path, name: str) -> tuple[str, int]:
         place.parent.mkdir(parents=True, exist_ok=True)
         part.replace(place)
         for above in (place.parent, place.parent.parent, folder):
-            _sync(above)
+            sync_folder(above)
     finally:
         part.unlink(missing_ok=True)
     return sha256, size
-
-
-def _sync(folder: Path) -> None:
-    """Let what a folder lists survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tidemill.executors.places.contract import CHUNK, Seen, Taken, Trouble, Unusable, part_name
+from tidemill.folders import sync_folder_if_possible
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -208,9 +209,4 @@ def _named(part: Path, final: Path, overwrite: bool) -> None:
             if final.exists():
                 raise FileExistsError(errno.EEXIST, "exists") from None
             part.rename(final)
-    folder = os.open(final.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some mounted systems cannot
-            os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder_if_possible(final.parent)
