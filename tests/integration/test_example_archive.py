@@ -28,6 +28,8 @@ TOLERANCE_MS = 250  # the apps look five times a second
 
 Json = dict[str, Any]
 
+pytestmark = pytest.mark.xdist_group("archive")  # so that one process alone starts the apps, and asks them once
+
 
 @pytest.fixture(scope="session")
 def python() -> Path:

@@ -71,6 +71,9 @@ PLANS: dict[str, tuple[str, dict[str, Any], int]] = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.xdist_group("feed plans")  # so that one process alone fills a database
+
+
 @pytest.fixture(scope="module")
 def filled(server: str) -> Iterator[psycopg.Connection[Any]]:
     name = f"feed_plans_{id(server):x}"

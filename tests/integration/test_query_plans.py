@@ -137,6 +137,9 @@ SEARCHED: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 
 
+pytestmark = pytest.mark.xdist_group("query plans")  # so that one process alone fills a database
+
+
 @pytest.fixture(scope="module")
 def filled(server: str) -> Iterator[psycopg.Connection[Any]]:
     """A database with 100,000 finished tasks, and a run in which 2,000 wait and 200 are in hand."""
