@@ -43,6 +43,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] '
 log_checkpoints = off
+scram_iterations = 4096
 """
 SAFETY = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -160,6 +161,7 @@ class Cluster:
                     "-U",
                     "app",
                     "--auth=scram-sha-256",
+                    "--set=scram_iterations=1",  # no repetition makes a random password harder to guess
                     f"--pwfile=/proc/self/fd/{secret}",
                     "-E",
                     "UTF8",
