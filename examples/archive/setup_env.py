@@ -64,8 +64,7 @@ def _install(python: str, venv: Path) -> None:
     subprocess.run([python, "-m", "venv", "--clear", str(venv)], check=True)
     # Four of the packages come as source only. Their build tools are pinned too, so they go in first and
     # pip is told to use them instead of fetching whatever is newest.
-    # Most of what is installed is never imported: Python compiles the rest when it is.
-    pip = [str(python_of(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    pip = [str(python_of(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     hashed = [*pip, "--require-hashes", "--no-build-isolation", "--use-pep517"]
     for file in (BUILD_REQUIREMENTS, REQUIREMENTS):
         subprocess.run([*hashed, "-r", str(file)], check=True, stdout=sys.stderr)

@@ -57,8 +57,7 @@ def _install(venv: Path) -> None:
     started = time.monotonic()
     print(f"making {venv} (about 15 s, 110 MB) …", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-    # Most of what is installed is never imported: Python compiles the rest when it is.
-    pip = [str(python_of(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    pip = [str(python_of(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command = [*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(REQUIREMENTS)]
     subprocess.run(command, check=True, stdout=sys.stderr)
     print(f"made {venv} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
