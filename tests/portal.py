@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
+from tests.webserver import client_of
 from tidemill.accounts import people
 from tidemill.api.portal import problems, tokens
 from tidemill.api.problems import status_of
@@ -107,7 +108,7 @@ async def served(site: OpenSite) -> AsyncIterator[httpx2.AsyncClient]:
     app.mount("/v1", api)
     async with (
         serving(app, "127.0.0.1", 0) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+        client_of(f"http://127.0.0.1:{port}") as client,
     ):
         yield client
 

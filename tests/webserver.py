@@ -41,6 +41,11 @@ class Web:
         return connect(f"ws://127.0.0.1:{self.port}/live", **options)
 
 
+def client_of(url: str, **more: Any) -> httpx2.AsyncClient:
+    """A client of what is served at this address. It need not read the certificates of all the world first."""
+    return httpx2.AsyncClient(base_url=url, timeout=60, verify=False, **more)
+
+
 @asynccontextmanager
 async def web_site(database: Database, database_url: str, folder: Path, port: int = 0) -> AsyncIterator[Web]:
     """The pages, API and socket; on a free port unless one is named."""
@@ -49,7 +54,7 @@ async def web_site(database: Database, database_url: str, folder: Path, port: in
     site = Site(settings, database, documents, AddressPolicy(settings.app_addresses), database_url)
     async with serving(make_web(site), "127.0.0.1", port) as port:
         headers = {"Authorization": f"Bearer {settings.web_key()}"}
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
+        async with client_of(f"http://127.0.0.1:{port}", headers=headers) as client:
             yield Web(site, port, settings.web_key(), client)
 
 

@@ -9,12 +9,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from tests.apps import ScriptedApp
 from tests.factory import MadeRun, make_run
 from tests.transactions import the_feed_tells_all
-from tests.webserver import Web, web_site
+from tests.webserver import Web, client_of, web_site
 
 from tidemill.db.database import Database
 from tidemill.domain.states import TaskState, grid_code
@@ -218,7 +217,7 @@ async def test_a_lost_database_is_503_and_then_comes_back(tmp_path: Path, databa
 
 async def test_the_key_is_needed_everywhere_but_for_health(database: Database, web: Web) -> None:
     made: MadeRun = await make_run(database)
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as nobody:
+    async with client_of(web.url) as nobody:
         for path in ("/", "/api/runs", f"/api/runs/{made.run}/grid", "/api/openapi.json", "/none"):
             assert (await nobody.get(path)).status_code == 401, path
             assert (await nobody.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
@@ -230,7 +229,7 @@ async def test_the_key_is_needed_everywhere_but_for_health(database: Database, w
 
 
 async def test_the_key_in_the_address_becomes_a_cookie_and_leaves_it(web: Web) -> None:
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as browser:
+    async with client_of(web.url) as browser:
         answer = await browser.get("/runs", params={"state": "done", "key": web.key, "a": "b c"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/runs?state=done&a=b+c")
         cookie = answer.headers["set-cookie"]
@@ -246,7 +245,7 @@ async def test_other_sites_pages_cannot_act_here(database: Database, web: Web) -
     made = await make_run(database)
     pause = f"/api/runs/{made.run}/pause"
     own = {"Origin": web.url}
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as browser:
+    async with client_of(web.url) as browser:
         await browser.get("/", params={"key": web.key})
         for origin in (
             "http://evil.example",
@@ -277,7 +276,7 @@ async def test_the_socket_needs_the_key_and_our_origin(web: Web) -> None:
     from websockets.exceptions import InvalidStatus
 
     url = f"ws://127.0.0.1:{web.port}/live"
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as browser:
+    async with client_of(web.url) as browser:
         await browser.get("/", params={"key": web.key})
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     refused: list[dict[str, str]] = [

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from tests.packaging import Portal
 from tests.portal import key_for
 from tests.portal_example import copy_example
-from tests.webserver import Web, web_site
+from tests.webserver import Web, client_of, web_site
 
 from tidemill.catalogue.sync import sync
 from tidemill.db.database import Database
@@ -104,7 +104,7 @@ async def asking(
         await portal.run_sql("update item set metadata = :it", it=orjson.dumps(RECORD).decode())
         await portal.run_sql("insert into project (name) values (:name)", name=BARE)
         headers = {"API-KEY": await key_for(database)}
-        async with httpx2.AsyncClient(base_url=web.url, headers=headers, timeout=60) as client:
+        async with client_of(web.url, headers=headers) as client:
             yield Asking(portal, web, client)
 
 
@@ -209,7 +209,7 @@ async def test_only_its_owner_and_operators_see_a_dataset(asking: Asking) -> Non
         more = {"json": {"start": True}} if way in ("patch", "put") else {}
         answer = await asking.client.request(way, path, headers=other, **more)
         assert answer.status_code == 404, way
-    async with httpx2.AsyncClient(base_url=asking.web.url, timeout=60) as nobody:
+    async with client_of(asking.web.url) as nobody:
         assert (await nobody.get(path)).status_code == 403
         assert (await nobody.post("/v1/datasets", json={})).status_code == 403
         number = done["computed_file"]["id"]

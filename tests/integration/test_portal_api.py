@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.portal_catalogue import BODY, PORTAL, lay
-from tests.webserver import Web, web_site
+from tests.webserver import Web, client_of, web_site
 
 from tidemill.db.database import Database
 
@@ -66,7 +66,7 @@ def web(laid: None, web: Web) -> Web:
 
 @pytest.fixture
 async def nobody(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=f"{web.url}/v1", timeout=60) as client:
+    async with client_of(f"{web.url}/v1") as client:
         yield client
 
 
@@ -240,7 +240,7 @@ async def test_other_sites_have_it_in_their_words(
     await lay(database, vocabulary=vocabulary, portal={"public": True})
     async with (
         web_site(database, database_url, tmp_path) as web,
-        httpx2.AsyncClient(base_url=f"{web.url}/v1", timeout=60) as nobody,
+        client_of(f"{web.url}/v1") as nobody,
     ):
         found = (await nobody.get(f"/{projects}")).json()["results"][0]
         assert (found["id"], found[items.replace("-", "_")]) == ("P1", ["S1", "S3"])
@@ -257,7 +257,7 @@ async def test_a_site_that_is_not_public_answers_those_it_knows(
 ) -> None:
     await lay(database, portal=PORTAL | {"public": False})
     async with web_site(database, database_url, tmp_path) as web:
-        async with httpx2.AsyncClient(base_url=f"{web.url}/v1", timeout=60) as nobody:
+        async with client_of(f"{web.url}/v1") as nobody:
             for path in ("/", "/projects", "/samples/S1", "/computed-files", "/schema", "/docs", "/stats", "/none"):
                 answer = await nobody.get(path)
                 assert (answer.status_code, list(answer.json())) == (401, ["detail"]), path
@@ -274,7 +274,7 @@ async def test_pages_elsewhere_may_read_as_the_site_says(database: Database, dat
     await lay(database, portal=PORTAL | {"cors": ["https://lab.example.org/"]})
     async with (
         web_site(database, database_url, tmp_path) as web,
-        httpx2.AsyncClient(base_url=web.url, timeout=60) as nobody,
+        client_of(web.url) as nobody,
     ):
         ours, other = {"Origin": "https://lab.example.org"}, {"Origin": "https://evil.example"}
         asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "api-key, content-type"}

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from tests.portal import key_for
 from tests.portal_catalogue import BODY
-from tests.webserver import Web
+from tests.webserver import Web, client_of
 
 from tidemill.accounts import tokens
 from tidemill.db.database import Database
@@ -97,7 +97,7 @@ async def test_a_readers_token_reads_the_portal_and_takes_the_terms_as_anybody(d
 
 async def test_a_persons_key_in_the_address_is_their_own_on_the_portal(database: Database, web: Web) -> None:
     key = await key_for(database)
-    async with httpx2.AsyncClient(base_url=web.url, follow_redirects=True, timeout=60) as browser:
+    async with client_of(web.url, follow_redirects=True) as browser:
         page = await browser.get(f"/portal/key?key={key}")
         assert "a@b.org" in page.text
         answer = await browser.get("/portal/computed-files/2/download")

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 from tests.remote import worker_token
 from tests.site import Mill
-from tests.webserver import Web
+from tests.webserver import Web, client_of
 
 Json = dict[str, Any]
 
@@ -53,7 +53,7 @@ async def mill(web: Web) -> Mill:
 async def intruder(web: Web, name: str) -> Intruder:
     token = await worker_token(web.site.database, name)
     headers = {"Authorization": f"Bearer {token}", "tidemill-worker": "1"}
-    made = Intruder(httpx2.AsyncClient(base_url=web.url, headers=headers, timeout=60))
+    made = Intruder(client_of(web.url, headers=headers))
     made.worker = (await made.post("/register", hostname=name, slots=4)).json()["worker"]
     return made
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
 import pytest
 from sqlalchemy import text
 from tests.faults.audit import audit
 from tests.faults.proxy import proxied
 from tests.remote import far_worker, worker_token, working
 from tests.site import Mill
-from tests.webserver import Web, web_site
+from tests.webserver import Web, client_of, web_site
 
 from tidemill.accounts import tokens
 from tidemill.db.database import Database
@@ -264,7 +263,7 @@ async def test_a_worker_of_another_version_is_told_so(web: Web, database: Databa
     token = await worker_token(database)
     for version, words in (("2", "Bring the site up to date"), ("0", "Bring the worker up to date"), ("x", "")):
         headers = {"Authorization": f"Bearer {token}", "tidemill-worker": version}
-        async with httpx2.AsyncClient(base_url=web.url, headers=headers, timeout=60) as client:
+        async with client_of(web.url, headers=headers) as client:
             answer = await client.post("/api/worker/register", json={"hostname": "h"})
         assert (answer.status_code, answer.json()["error"]["kind"]) == (400, "WrongProtocol")
         assert words in (answer.json()["error"]["hint"] or "")

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, WebSocketRoute
 from tests.factory import make_run
 from tests.program import Program
-from tests.webserver import Web
+from tests.webserver import Web, client_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -38,7 +38,7 @@ async def given(database: Database, role: Role, name: str = "", **limits: Any) -
 
 
 def bearer(web: Web, token: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=web.url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    return client_of(web.url, headers={"Authorization": f"Bearer {token}"})
 
 
 def routes(app: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -153,7 +153,7 @@ async def test_a_revoked_token_ends_by_itself_and_a_renewed_one_begins(database:
 async def test_a_reader_is_let_in_by_a_link_and_cannot_change_anything(database: Database, web: Web) -> None:
     made = await make_run(database)
     token = await given(database, Role.READER)
-    async with httpx2.AsyncClient(base_url=web.url, timeout=60) as browser:
+    async with client_of(web.url) as browser:
         assert (await browser.get("/", params={"key": token})).status_code == 303
         page = await browser.get(f"/runs/{made.run}")
         assert page.status_code == 200
