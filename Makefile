@@ -3,6 +3,8 @@
 PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,$(shell $(name) -c \
 	'import sys; sys.version_info[:2] in ((3, 11), (3, 12), (3, 13)) and print(sys.executable)' 2>/dev/null)))
 BIN = .venv/bin
+# Whatever the environment says: what Python has compiled is kept, or each of a thousand processes compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-experiment demo-portal test check format bench run-environment dev-environment requirements clean
 
