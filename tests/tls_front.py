@@ -27,13 +27,14 @@ async def tls_front(port: int, folder: Path) -> AsyncIterator[tuple[str, Path]]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind = await asyncio.open_connection("127.0.0.1", port)
         with suppress(ConnectionError):
-            await asyncio.gather(_pass(reader, behind[1]), _pass(behind[0], writer))
+            await asyncio.gather(pass_on(reader, behind[1]), pass_on(behind[0], writer))
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
         yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", certificate
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Write what is read, until there is no more."""
     with suppress(ConnectionError, ssl.SSLError):
         while chunk := await reader.read(65536):
             writer.write(chunk)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 from tests.program import Program
 from tests.remote import far_worker, worker_token, working
 from tests.step_site import StepSite
-from tests.tls_front import tls_front
+from tests.tls_front import pass_on, tls_front
 from tests.webserver import Web
 
 from tidemill.catalogue.sync import sync
@@ -78,6 +82,53 @@ async def test_a_chain_of_all_engines_over_tls(site: StepSite, web: Web, tmp_pat
     assert {path.name: path.read_text() for path in there.iterdir()} == dict.fromkeys(
         ("a.amp", "copied.amp"), "NOISE AND PULSES"
     )
+
+
+@pytest.fixture
+async def tunnels(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """An HTTP proxy (CONNECT, RFC 9110) that the environment names, as where nothing gets out otherwise: where to it
+    has opened tunnels. It wants a password."""
+    opened: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            said = (await reader.readuntil(b"\r\n\r\n")).decode()
+            method, where, _ = said.split(maxsplit=2)
+            if method != "CONNECT" or f"Basic {b64encode(b'me:secret').decode()}" not in said:
+                writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+                writer.close()
+                return
+            opened.append(where)
+            host, port = where.rsplit(":", 1)
+            theirs, there = await asyncio.open_connection(host, int(port))
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(pass_on(reader, there), pass_on(theirs, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    for name in ("no_proxy", "NO_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    yield opened
+    server.close()
+
+
+async def test_a_chain_of_all_engines_through_a_proxy(
+    site: StepSite, web: Web, tunnels: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = await site.load(STEP)
+    (tmp_path / "far").mkdir()
+    run = await begun(site, tmp_path / "far" / "results")
+    token = await worker_token(site.database)
+    async with tls_front(web.port, tmp_path / "tls") as (url, certificate):
+        async with working(far_worker(url, token, tmp_path / "far" / "spool", steps, ca=certificate)):
+            await site.until(site.finished(run))
+        assert set(tunnels) == {url.removeprefix("https://")}
+        monkeypatch.setenv("HTTPS_PROXY", os.environ["HTTPS_PROXY"].replace("secret", "guess"))
+        client = SiteClient(url, token, ca=certificate)
+        with pytest.raises(SiteUnavailable, match="407 Proxy Authentication Required"):
+            await client.post("/register", {"hostname": "h"})
+        await client.close()
+    assert [one["outcome"] for one in await site.attempts(run)] == ["done"] * 3
 
 
 async def test_a_site_whose_certificate_nobody_vouches_for_is_not_talked_to(
