@@ -8,12 +8,13 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 from sqlalchemy import text
 from tests.browser.shelves import fill
-from tests.webserver import Web, web_site
+from tests.webserver import Web, client_of, web_site
 
 from tidemill.db.database import Database
 
@@ -31,20 +32,22 @@ async def web(database: Database, database_url: str, tmp_path: Path) -> AsyncIte
 @pytest.fixture
 async def browser(web: Web) -> AsyncIterator[httpx2.AsyncClient]:
     """A browser of somebody who accepted the terms."""
-    async with httpx2.AsyncClient(
-        base_url=web.url, timeout=60, follow_redirects=True, headers={"Origin": web.url}
-    ) as browser:
+    async with client_of(web.url, follow_redirects=True, headers={"Origin": web.url}) as browser:
         form = {"email": "ada@example.org", "accept": "yes", "version": "2026-11"}
         assert "Your key" in (await browser.post("/portal/terms", data=form)).text
         yield browser
 
 
+def sent_by(page: str, mark: str) -> dict[str, str]:
+    """What the first form with this mark would send as it stands."""
+    form = page[page.index(mark) :]
+    form = form[: form.index("</form>")]
+    return {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
+
+
 async def put_all(browser: httpx2.AsyncClient, path: str) -> str:
     """Press "Put all in" on a page of a list; what is said then."""
-    page = (await browser.get(path)).text
-    form = page[page.index('<form id="gathering"') :]
-    form = form[: form.index("</form>")]
-    sent = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
+    sent = sent_by((await browser.get(path)).text, '<form id="gathering"')
     return notice(await browser.post("/portal/basket/gather", data=sent | {"which": "all"}))
 
 
@@ -91,3 +94,15 @@ async def test_two_who_put_something_in_at_once_lose_nothing(browser: httpx2.Asy
         await asyncio.gather(*(gathered(number) for number in numbers))
     page = (await browser.get("/portal/basket")).text
     assert [number for number in range(1, 7) if f"/portal/samples/SCPCS{number:06}" not in page] == []
+
+
+async def test_who_puts_something_in_stays_on_the_page_whatever_its_name(
+    database: Database, browser: httpx2.AsyncClient
+) -> None:
+    name = "Is it? 100% \\ \u00e9"
+    async with database.begin() as session:
+        await session.execute(text("update item set name = :name where name = 'SCPCS000001'"), {"name": name})
+    address = f"/portal/samples/{quote(name, safe='')}"
+    sent = sent_by((await browser.get(address)).text, 'action="/portal/basket/add"')
+    answer = await browser.post("/portal/basket/add", data=sent)
+    assert (answer.status_code, answer.url.raw_path.decode()) == (200, address)

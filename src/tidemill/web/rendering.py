@@ -90,7 +90,12 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     """A page. A sentence left by `redirect` is shown on it, once."""
     said = unquote(request.cookies.get(SAID, ""))
     html = _templates.get_template(template).render(
-        request=request, path=request.url.path, words=words_of(request), said=said, **context
+        request=request,
+        path=request.url.path,
+        here=quote(request.scope["path"]),
+        words=words_of(request),
+        said=said,
+        **context,
     )
     answer = HTMLResponse(html, status_code=status, headers={"cache-control": "no-store"})
     if said:
