@@ -92,7 +92,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     html = _templates.get_template(template).render(
         request=request,
         path=request.url.path,
-        here=quote(request.scope["path"]),
+        this_page=quote(request.scope["path"]),
         words=words_of(request),
         said=said,
         **context,
