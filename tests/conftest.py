@@ -156,18 +156,21 @@ def _with_database(url: str, name: str) -> str:
     return url.rsplit("/", 1)[0] + "/" + name
 
 
+@pytest.fixture(scope="session")
+def administrator(server: str) -> Iterator[psycopg.Connection[Any]]:
+    """Makes and drops the databases of this process's tests."""
+    with psycopg.connect(_with_database(server, "postgres"), autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def database_url(server: str) -> Iterator[str]:
+def database_url(server: str, administrator: psycopg.Connection[Any]) -> Iterator[str]:
     """The address of a fresh database with the newest schema."""
     name = f"t_{uuid.uuid4().hex[:16]}"
-    admin = _with_database(server, "postgres")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(
-            f"create database {name} template {TEMPLATE} {_CLONING[connection.info.server_version >= 150000]}".encode()
-        )
+    cloning = _CLONING[administrator.info.server_version >= 150000]
+    administrator.execute(f"create database {name} template {TEMPLATE} {cloning}".encode())
     yield _with_database(server, name)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        _drop(connection, name)
+    _drop(administrator, name)
 
 
 def _drop(connection: psycopg.Connection[Any], name: str) -> None:

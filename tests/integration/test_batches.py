@@ -160,13 +160,13 @@ async def test_the_listing_counts_each_item_by_its_newest_task(database: Databas
     assert row["not_started_names"] == [run.item(3)]
 
 
-async def test_a_hundred_thousand_ids_go_in_and_out_as_sets(database: Database) -> None:
-    names = [f"item-{n:06d}" for n in range(100_000)]
+async def test_many_ids_go_in_and_out_as_sets(database: Database) -> None:
+    names = [f"item-{n:06d}" for n in range(20_000)]
     async with database.begin() as session:  # as quickly as can be: that they came is nobody's news
         await session.execute(text("set local session_replication_role = replica"))
         await session.execute(text("insert into item (name) select unnest(cast(:names as text[]))"), {"names": names})
     made = await _make(database, "all", FromIds("\n".join(reversed(names))))
-    assert made.size == 100_000
-    assert (await _names(database, "all"))[0] == "item-099999"
+    assert made.size == 20_000
+    assert (await _names(database, "all"))[0] == "item-019999"
     assert (await _make(database, "few", FromSearch("item-00000*"))).size == 10
-    assert (await _make(database, "again", FromBatches(["few", "all"]))).size == 100_000
+    assert (await _make(database, "again", FromBatches(["few", "all"]))).size == 20_000
