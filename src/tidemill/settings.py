@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill.errors import InvalidInput
-from tidemill.folders import sync_folder_if_possible
+from tidemill.fsync import fsync_if_possible
 
 LOCAL_NETWORKS = ["127.0.0.0/8", "::1/128", "localhost"]
 SHORTEST_KEY = 16
@@ -129,7 +129,7 @@ def _make_key(path: Path) -> None:
             return
         except OSError:  # some mounted systems have no links
             part.rename(path)
-        sync_folder_if_possible(path.parent)
+        fsync_if_possible(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

@@ -130,7 +130,7 @@ async def test_a_claim_that_is_overtaken_on_its_way_comes_too_late(web: Web, mil
     run = await mill.start(items=2, steps=["a"], functions=FUNCTIONS, use=["f"])
     exchange = await claims_by_hand(web.url, mill, tmp_path / "spool")
     late = exchange._said | {"worker": exchange.worker, "n": 1}
-    await exchange.ask("tasks.disown", tasks=[])
+    await exchange.disown([])
     with pytest.raises(Conflict, match="asked for something else since"):
         await exchange._link.client.post("/exchange", late)
     assert await mill.states(run) == {"waiting": 2}
@@ -148,7 +148,7 @@ async def test_what_a_slow_claim_takes_after_all_is_given_back(web: Web, mill: M
         await session.execute(text("select from app for no key update"))
         slow = asyncio.create_task(exchange.finish_and_claim([], [], 1))
         await mill.until(lambda: waiting_for_locks(mill.database, 1))
-        unknown = asyncio.create_task(exchange.ask("tasks.disown", tasks=[]))
+        unknown = asyncio.create_task(exchange.disown([]))
         await mill.until(lambda: waiting_for_locks(mill.database, 2))
     (_, claimed), given = await slow, await unknown
     assert [task["id"] for task in claimed] == [row["id"] for row in given]

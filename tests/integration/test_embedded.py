@@ -105,6 +105,9 @@ async def test_first_start_gives_a_database_that_is_private_and_utf8(make: Make)
     assert ask(url, "SHOW server_encoding") == "UTF8"
     assert [ask(url, f"SHOW {name}") for name in ("fsync", "synchronous_commit", "timezone")] == ["on", "on", "UTC"]
     assert ask(url, "SHOW listen_addresses") == "127.0.0.1"
+    # Ours is random, and quickly checked; what people think of may not be.
+    assert ask(url, "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'").startswith("SCRAM-SHA-256$1:")
+    assert ask(url, "SHOW scram_iterations") == "4096"
     password = server.folder / "password"
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

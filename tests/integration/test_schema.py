@@ -131,10 +131,7 @@ def test_where_it_cannot_be_brought_up_people_are_told_what_to_do(
 
 
 def test_a_site_that_has_some_of_it_already_gets_the_rest(database_url: str) -> None:
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
-    with engine.begin() as connection:
-        command.downgrade(schema._config(connection), "0003")
-    engine.dispose()
+    _before(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("create index item_created_idx on item (created_at, id) where kind = 'item'")
         connection.execute("alter table site alter tables drop default, alter tables type json using tables::json")

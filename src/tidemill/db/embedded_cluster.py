@@ -22,7 +22,7 @@ from tidemill.db.embedded_folder import (
     try_lock,
     write_private,
 )
-from tidemill.folders import sync_folder
+from tidemill.fsync import fsync
 
 ORPHAN_SECONDS = 3.0
 PR_SET_PDEATHSIG = 1
@@ -179,7 +179,7 @@ class Cluster:
                 ]
                 self.run("postgres", single, [lock, *descriptors], b"CREATE DATABASE tidemill OWNER app;\n")
             new.rename(self.data)
-            sync_folder(self.folder)
+            fsync(self.folder)
 
     @contextlib.contextmanager
     def secret(self, text: str) -> Iterator[int]:

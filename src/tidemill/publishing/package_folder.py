@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import StorageError
 from tidemill.executors.amounts import amount
-from tidemill.folders import sync_folder
+from tidemill.fsync import fsync
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -110,7 +110,7 @@ class FolderSink:
             raise StorageError(f"The package has {self._size} bytes, but {found.st_size} were stored.")
         self._part.replace(self._place)
         for folder in (self._place.parent, self._place.parent.parent):
-            sync_folder(folder)
+            fsync(folder)
         there = self._place.stat()
         if there.st_size != self._size:
             raise StorageError(f"The package has {self._size} bytes, but {there.st_size} are at {self._place}.")

@@ -91,9 +91,9 @@ class Exchange:
             connection.pipeline(),
             connection.transaction(),
         ):
-            if n > 0 and self._turn is not None:
-                await self._take_turn(connection, self._turn)
-            if n > 0:  # first, so that every worker takes the apps' rows in the same order
+            if n > 0:
+                await self._take_turn(connection)
+                # First, so that every worker takes the apps' rows in the same order.
                 await connection.execute(_sql("tasks.lock_limited_apps"), params)
             if documents:
                 await connection.execute(_sql("tasks.store"), {"documents": _json(documents)})
@@ -113,21 +113,25 @@ class Exchange:
         )
 
     async def disown(self, tasks: Sequence[Mapping[str, int]]) -> list[Row]:
-        """Give back what this worker claimed but does not know of; what it asked for in earlier turns is not claimed
-        any more. Raises Conflict where it has said so again since."""
-        assert self._turn is not None
-        params = self._fixed | {"worker": self.worker, "turn": self._turn}
+        """Give back all but these `tasks` (`task`, `fence`): what this worker claimed and never heard of.
+
+        What it asked for in earlier turns is not claimed any more. Raises Conflict where it has said so again since.
+        """
+        params = self._fixed | {"worker": self.worker, "turn": self._turn, "tasks": _json(tasks)}
         async with self._lock, self._connected() as connection, connection.transaction():
-            await self._take_turn(connection, self._turn)
-            given = await connection.execute(_sql("tasks.disown"), params | {"tasks": _json(tasks)})
-            rows = await given.fetchall()
-            await connection.execute(_sql("remote.begin_turn"), params)  # last: others lock tasks, then workers
+            await self._take_turn(connection)
+            rows = await (await connection.execute(_sql("tasks.disown"), params)).fetchall()
+            if self._turn is not None:  # last: others lock tasks, then workers
+                await connection.execute(_sql("remote.begin_turn"), params)
             if rows:
                 await connection.execute(_NOTIFY, {"work": ""})
             return rows
 
-    async def _take_turn(self, connection: psycopg.AsyncConnection[Row], turn: int) -> None:
-        params = {"worker": self.worker, "turn": turn}
+    async def _take_turn(self, connection: psycopg.AsyncConnection[Row]) -> None:
+        """Wait for what this worker asked for before. Raises Conflict if it has begun another turn since."""
+        if self._turn is None:
+            return
+        params = {"worker": self.worker, "turn": self._turn}
         await connection.execute(_sql("remote.wait_turn"), params)
         if await (await connection.execute(_sql("remote.overtaken"), params)).fetchone():
             raise Conflict(f"Worker {self.worker} has asked for something else since.")

@@ -116,6 +116,11 @@ class RemoteExchange:
         reply = await self._link.outbox.hand_in(self.worker, whole, self._said | {"n": n, "rooms": dict(rooms or {})})
         return reply.moved, reply.claimed
 
+    async def disown(self, tasks: Sequence[Mapping[str, int]]) -> list[Row]:
+        """As `Exchange` does. A claim whose answer was lost may still be on its way there: it comes too late."""
+        self._said["turn"] += 1
+        return await self._rows("disown", {"tasks": tasks})
+
     async def close_runs(self) -> list[int]:
         """The site does that by itself."""
         return []
@@ -124,15 +129,17 @@ class RemoteExchange:
         """One of the statements of `VERBS`; the site tells others by itself."""
         ids = params.get("apps", params.get("versions", params.get("items")))
         asked = {"ids": ids} if ids is not None else params
-        if name == "tasks.disown":  # a claim whose answer was lost may still be on its way there: it comes too late
-            self._said["turn"] += 1
-        answer = await self._link.client.post(f"/{VERBS[name]}", self._said | {"worker": self.worker} | asked)
-        rows: list[Row] | None = answer.get("rows")
-        if rows is None:
-            raise SiteUnavailable(f"What answers at {self._link.client.url} is not a Tidemill site.")
+        rows = await self._rows(VERBS[name], asked)
         if name == "workers.records" and not rows:
             raise SiteUnavailable("The item is no longer in this worker's hand.")
         return rows
 
     async def close(self) -> None:
         await self._link.client.close()
+
+    async def _rows(self, verb: str, asked: Mapping[str, Any]) -> list[Row]:
+        answer = await self._link.client.post(f"/{verb}", self._said | {"worker": self.worker} | asked)
+        rows: list[Row] | None = answer.get("rows")
+        if rows is None:
+            raise SiteUnavailable(f"What answers at {self._link.client.url} is not a Tidemill site.")
+        return rows

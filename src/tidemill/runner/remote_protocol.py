@@ -23,7 +23,6 @@ VERBS = {
     "tasks.submit": "submit",
     "tasks.adopt": "adopt",
     "tasks.release": "release",
-    "tasks.disown": "disown",
     "tasks.cancelled": "cancelled",
     "workers.retire": "retire",
     "workers.specs": "specs",

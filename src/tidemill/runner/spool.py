@@ -31,7 +31,7 @@ import structlog
 
 from tidemill.errors import Conflict, InvalidInput
 from tidemill.executors.workbench import checksum
-from tidemill.folders import sync_folder
+from tidemill.fsync import fsync
 from tidemill.runner.remote_protocol import for_delivery
 from tidemill.runner.results import Result
 
@@ -187,10 +187,10 @@ class Spool:
             else:
                 shutil.copyfile(source, part)
             digest, size = checksum(part)
-            sync_folder(part)
+            fsync(part)
             with self._blobs_at_rest:
                 part.replace(self.blob(digest))
-                sync_folder(self._blobs)
+                fsync(self._blobs)
                 self._fresh[digest] += 1
         finally:
             part.unlink(missing_ok=True)
@@ -308,4 +308,4 @@ def _write(path: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    fsync(path.parent)

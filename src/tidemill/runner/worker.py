@@ -210,7 +210,7 @@ class Worker:
     async def _hand_in(self, results: list[Result], room: int) -> list[Row]:
         if self._unsure:
             known = [{"task": task, "fence": fence} for task, fence in self._held]
-            await self._exchange.ask("tasks.disown", tasks=known, notify=True)
+            await self._exchange.disown(known)
             self._unsure = False
         moved, claimed = await self._handing.hand_in(results, room, self._rooms())
         self._after(results, moved)

@@ -18,7 +18,7 @@ from obstore.store import ObjectStore, from_url
 from tidemill.errors import Conflict, StorageError
 from tidemill.executors.contract import KeptFile
 from tidemill.executors.workbench import checksum
-from tidemill.folders import sync_folder
+from tidemill.fsync import fsync
 from tidemill.storage.stores import SCHEMES, folder_of, open_store
 
 __all__ = ["FileStore", "checksum"]
@@ -170,7 +170,7 @@ def _copied(path: Path, folder: Path, name: str) -> tuple[str, int]:
         place.parent.mkdir(parents=True, exist_ok=True)
         part.replace(place)
         for above in (place.parent, place.parent.parent, folder):
-            sync_folder(above)
+            fsync(above)
     finally:
         part.unlink(missing_ok=True)
     return sha256, size

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tidemill.executors.places.contract import CHUNK, Seen, Taken, Trouble, Unusable, part_name
-from tidemill.folders import sync_folder_if_possible
+from tidemill.fsync import fsync_if_possible
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -209,4 +209,4 @@ def _named(part: Path, final: Path, overwrite: bool) -> None:
             if final.exists():
                 raise FileExistsError(errno.EEXIST, "exists") from None
             part.rename(final)
-    sync_folder_if_possible(final.parent)
+    fsync_if_possible(final.parent)
