@@ -137,7 +137,7 @@ class RemoteExchange:
     async def close(self) -> None:
         await self._link.client.close()
 
-    async def _rows(self, verb: str, asked: Mapping[str, Any]) -> list[Row]:
+    async def _rows(self, verb: str, asked: dict[str, Any]) -> list[Row]:
         answer = await self._link.client.post(f"/{verb}", self._said | {"worker": self.worker} | asked)
         rows: list[Row] | None = answer.get("rows")
         if rows is None:
